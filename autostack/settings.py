@@ -1,0 +1,223 @@
+"""The only reader of the environment. Every setting is typed, frozen, and has its unit in its name.
+
+`docs/configuration.md` lists them for operators.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from autostack.errors import ConfigurationError
+
+MB = 1_000_000
+DURATION = re.compile(r"(\d+)\s*(ms|s|m|h|d|w)?")
+SECONDS_PER_UNIT = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def parse_duration(text: str | int | float) -> int:
+    """Return whole seconds for `7d`, `15m`, `90s`, `500ms` or a bare number of seconds. Raises ValueError."""
+    match = DURATION.fullmatch(str(text).strip())
+    if match is None:
+        raise ValueError("must be a duration such as 15m, 12h or 7d")
+    seconds = int(match[1]) * SECONDS_PER_UNIT[match[2] or "s"]
+    if seconds < 1:
+        raise ValueError("must be at least one second")
+    return int(seconds)
+
+
+Names = Annotated[frozenset[str], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Everything that differs between one installation and another."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=True, populate_by_name=True)
+
+    # Environment
+    environment: Literal["development", "production"] = Field("development", alias="AUTOSTACK_ENV")
+    data_dir: Path = Field(Path("var"), alias="DATA_DIR")
+
+    # Addresses
+    app_url: str = Field("http://localhost:8000", alias="APP_URL")
+    frontend_url: str | None = Field(None, alias="FRONTEND_URL")
+    agent_api_url: str | None = Field(None, alias="AGENT_API_URL")
+    sites_domain: str = Field("localhost", alias="SITES_DOMAIN")
+    sites_url_scheme: Literal["http", "https"] | None = Field(None, alias="SITES_URL_SCHEME")
+    sites_url_port: int | None = Field(None, alias="SITES_URL_PORT")
+    host: str = Field("127.0.0.1", alias="HOST")
+    port: int = Field(8000, alias="PORT")
+    proxy_host: str = Field("127.0.0.1", alias="PROXY_HOST")
+    proxy_port: int = Field(8080, alias="PROXY_PORT")
+
+    # Services
+    database_url: SecretStr = Field(SecretStr("postgresql://localhost/autostack"), alias="DATABASE_URL")
+    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), alias="REDIS_URL")
+    storage_url: str | None = Field(None, alias="STORAGE_URL")
+    s3_bucket: str | None = Field(None, alias="S3_BUCKET")
+    s3_region: str = Field("us-east-1", alias="S3_REGION")
+    s3_endpoint_url: str | None = Field(None, alias="S3_ENDPOINT_URL")
+    aws_access_key_id: str | None = Field(None, alias="AWS_ACCESS_KEY_ID")
+    aws_secret_access_key: SecretStr | None = Field(None, alias="AWS_SECRET_ACCESS_KEY")
+
+    # Secrets
+    secret_key: SecretStr | None = Field(None, alias="SECRET_KEY")
+    encryption_keys: SecretStr | None = Field(None, alias="ENCRYPTION_KEYS")
+    jwt_secret: SecretStr | None = Field(None, alias="JWT_SECRET")
+    refresh_token_secret: SecretStr | None = Field(None, alias="REFRESH_TOKEN_SECRET")
+    jwt_expires_in_s: int = Field(7 * 86_400, alias="JWT_EXPIRES_IN")
+    refresh_token_expires_in_s: int = Field(30 * 86_400, alias="REFRESH_TOKEN_EXPIRES_IN")
+
+    # Builds
+    build_executor: Literal["local"] = Field("local", alias="BUILD_EXECUTOR")
+    build_timeout_ms: int = Field(600_000, alias="BUILD_TIMEOUT", ge=1_000, le=86_400_000)
+    max_build_size_mb: int = Field(500, alias="MAX_BUILD_SIZE", ge=1)
+    max_build_files: int = Field(20_000, alias="MAX_BUILD_FILES", ge=1)
+    max_file_size_mb: int = Field(25, alias="MAX_FILE_SIZE", ge=1)
+    max_log_size_mb: int = Field(100, alias="MAX_LOG_SIZE", ge=1)
+    max_build_memory_mb: int = Field(4096, alias="MAX_BUILD_MEMORY", ge=128)
+    max_build_processes: int = Field(512, alias="MAX_BUILD_PROCESSES", ge=16)
+    max_build_disk_mb: int = Field(5_000, alias="MAX_BUILD_DISK", ge=100)
+    max_cache_size_mb: int = Field(1_000, alias="MAX_CACHE_SIZE", ge=0)
+    build_attempts: int = Field(2, alias="BUILD_ATTEMPTS", ge=1, le=10)
+    repo_hosts_allowed: Names = Field(frozenset(), alias="REPO_HOSTS_ALLOWED")
+    repo_timeout_s: int = Field(10, alias="REPO_TIMEOUT")
+
+    # Background work
+    sweep_interval_s: int = Field(15, alias="SWEEP_INTERVAL")
+    heartbeat_interval_s: int = Field(5, alias="HEARTBEAT_INTERVAL")
+    heartbeat_timeout_s: int = Field(60, alias="HEARTBEAT_TIMEOUT")
+    activation_timeout_ms: int = Field(2_000, alias="ACTIVATION_TIMEOUT")
+
+    # Proxy
+    route_ttl_ms: int = Field(1_000, alias="ROUTE_TTL")
+    proxy_header_timeout_s: int = Field(10, alias="PROXY_HEADER_TIMEOUT")
+    proxy_idle_timeout_s: int = Field(75, alias="PROXY_IDLE_TIMEOUT")
+    proxy_cache_mb: int = Field(128, alias="PROXY_CACHE_SIZE")
+
+    # Limits on requests, as `count/unit`
+    rate_limit_auth: str = Field("5/minute", alias="RATE_LIMIT_AUTH")
+    rate_limit_deployments: str = Field("10/hour", alias="RATE_LIMIT_DEPLOYMENTS")
+    rate_limit_api: str = Field("100/minute", alias="RATE_LIMIT_API")
+    trusted_proxies: int = Field(0, alias="TRUSTED_PROXIES", ge=0)
+
+    @field_validator("repo_hosts_allowed", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        return frozenset(re.split(r"[\s,]+", value.strip().lower())) - {""} if isinstance(value, str) else value
+
+    @field_validator("jwt_expires_in_s", "refresh_token_expires_in_s", mode="before")
+    @classmethod
+    def _read_duration(cls, value: Any) -> int:
+        return parse_duration(value)
+
+    @model_validator(mode="after")
+    def _production_needs_its_secrets(self) -> Self:
+        if not self.is_production:
+            return self
+        required = ("secret_key", "encryption_keys", "jwt_secret", "refresh_token_secret")
+        missing = [str(type(self).model_fields[name].alias) for name in required if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} must be set in production")
+        if not self.app_url.startswith("https://"):
+            raise ValueError("APP_URL must begin with https:// in production")
+        return self
+
+    @property
+    def is_production(self) -> bool:
+        return self.environment == "production"
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's address with psycopg 3 as the driver, whichever common scheme the operator wrote."""
+        return re.sub(
+            r"^(postgres|postgresql)(\+\w+)?://",
+            "postgresql+psycopg://",
+            self.database_url.get_secret_value(),
+        )
+
+    @property
+    def object_store_url(self) -> str:
+        """`file:///…` or `s3://bucket/prefix`."""
+        if self.storage_url:
+            return self.storage_url
+        if self.s3_bucket:
+            return f"s3://{self.s3_bucket}"
+        return f"file://{quote(str((self.data_dir / 'store').absolute()))}"
+
+    @property
+    def agents_reach_web_at(self) -> str:
+        return (self.agent_api_url or self.app_url).rstrip("/")
+
+    @property
+    def max_build_bytes(self) -> int:
+        return self.max_build_size_mb * MB
+
+    def site_url(self, label: str) -> str:
+        """Return the address of the site with this host label, with scheme and port as a browser needs them."""
+        scheme = self.sites_url_scheme or ("https" if self.is_production else "http")
+        port = self.sites_url_port or (None if self.is_production else self.proxy_port)
+        default_port = {"http": 80, "https": 443}[scheme]
+        suffix = f":{port}" if port and port != default_port else ""
+        return f"{scheme}://{label}.{self.sites_domain}{suffix}"
+
+    def secret(self, name: Literal["secret_key", "encryption_keys", "jwt_secret", "refresh_token_secret"]) -> str:
+        """Return a secret from the environment, or in development the one made once for this data folder."""
+        given: SecretStr | None = getattr(self, name)
+        return given.get_secret_value() if given else _development_secrets(self.data_dir.absolute())[name]
+
+
+@lru_cache
+def _development_secrets(data_dir: Path) -> dict[str, str]:
+    """Read the data folder's `secrets.json` (mode 0600), making it first if this is its first use."""
+    from cryptography.fernet import Fernet
+
+    path = data_dir / "secrets.json"
+    if not path.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        made = {name: secrets.token_urlsafe(48) for name in ("secret_key", "jwt_secret", "refresh_token_secret")}
+        made["encryption_keys"] = Fernet.generate_key().decode()
+        draft = path.with_name(f".secrets-{os.getpid()}.json")
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(made, indent=2))
+        try:
+            # Several processes start at once: the first to link its draft wins, all read the winner's.
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    loaded: dict[str, str] = json.loads(path.read_text())
+    return loaded
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment. `overrides` go by field name. Raises ConfigurationError with one line a mistake."""
+    if (
+        "AUTOSTACK_ENV" not in os.environ
+        and "environment" not in overrides
+        and os.environ.get("NODE_ENV") == "production"
+    ):
+        overrides["environment"] = "production"
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}" for item in error.errors()]
+        raise ConfigurationError("; ".join(lines)) from None
+
+
+def is_shared_domain(app_url: str, sites_domain: str) -> bool:
+    """Tell whether sites live under the dashboard's own domain, where cookies cannot tell them apart."""
+    host = urlsplit(app_url).hostname or ""
+    return sites_domain != "localhost" and (
+        host == sites_domain or host.endswith(f".{sites_domain}") or sites_domain.endswith(f".{host}")
+    )
