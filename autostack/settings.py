@@ -56,11 +56,14 @@ class Settings(BaseSettings):
     sites_url_port: int | None = Field(None, alias="SITES_URL_PORT")
     host: str = Field("127.0.0.1", alias="HOST")
     port: int = Field(8000, alias="PORT")
+    web_workers: int = Field(2, alias="WEB_CONCURRENCY", ge=1)
+    web_threads: int = Field(64, alias="WEB_THREADS", ge=2)
     proxy_host: str = Field("127.0.0.1", alias="PROXY_HOST")
     proxy_port: int = Field(8080, alias="PROXY_PORT")
 
     # Services
     database_url: SecretStr = Field(SecretStr("postgresql://localhost/autostack"), alias="DATABASE_URL")
+    database_pool_size: int = Field(10, alias="DATABASE_POOL_SIZE", ge=1)
     redis_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), alias="REDIS_URL")
     storage_url: str | None = Field(None, alias="STORAGE_URL")
     s3_bucket: str | None = Field(None, alias="S3_BUCKET")

@@ -1,0 +1,82 @@
+"""Users, what they prefer, and the sessions they are signed in with."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from flask_login import UserMixin
+from sqlalchemy import ForeignKey, Index, String, Text, false, func, true
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from autostack.columns import Created, Id, Updated
+from autostack.extensions import Base
+
+
+class User(UserMixin, Base):  # type: ignore[misc]  # Flask-Login ships no types
+    """Somebody with an account. `email` is stored in lower case."""
+
+    __tablename__ = "users"
+    __table_args__ = (Index("ix_users_email", "email"),)
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(String(255))
+    email: Mapped[str] = mapped_column(String(255), unique=True)
+    password_hash: Mapped[str | None] = mapped_column(String(255))
+    avatar_url: Mapped[str | None] = mapped_column(Text)
+    github_id: Mapped[str | None] = mapped_column(String(255), unique=True)
+    google_id: Mapped[str | None] = mapped_column(String(255), unique=True)
+    email_verified: Mapped[bool] = mapped_column(server_default=false(), default=False)
+    is_active: Mapped[bool] = mapped_column(server_default=true(), default=True)
+    is_superuser: Mapped[bool] = mapped_column(server_default=false(), default=False)
+    created_at: Mapped[Created]
+    updated_at: Mapped[Updated]
+
+    preferences: Mapped[UserPreferences] = relationship(
+        back_populates="user", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+
+class UserPreferences(Base):
+    """What a user chose: the theme, and which mails to get."""
+
+    __tablename__ = "user_preferences"
+
+    id: Mapped[Id]
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
+    theme: Mapped[str] = mapped_column(String(20), server_default="system", default="system")
+    email_notifications: Mapped[bool] = mapped_column(server_default=true(), default=True)
+    deployment_success_notifications: Mapped[bool] = mapped_column(server_default=true(), default=True)
+    deployment_failure_notifications: Mapped[bool] = mapped_column(server_default=true(), default=True)
+    created_at: Mapped[Created]
+    updated_at: Mapped[Updated]
+
+    user: Mapped[User] = relationship(back_populates="preferences")
+
+
+class Session(Base):
+    """One sign-in, of a browser or of an API client. `token` holds the SHA-256 of the secret, never the secret."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[Id]
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    token: Mapped[str] = mapped_column(String(255), unique=True)
+    expires_at: Mapped[datetime]
+    created_at: Mapped[Created]
+
+    user: Mapped[User] = relationship()
+
+
+class GitHubConnection(Base):
+    """A user's GitHub account, connected for deployments. Its tokens are encrypted."""
+
+    __tablename__ = "github_connections"
+
+    id: Mapped[Id]
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
+    github_username: Mapped[str | None] = mapped_column(String(255))
+    github_access_token: Mapped[str] = mapped_column(Text)
+    github_refresh_token: Mapped[str | None] = mapped_column(Text)
+    token_expires_at: Mapped[datetime | None]
+    connected_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,7 @@
+"""The pages of deployments."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+pages = Blueprint("deployments", __name__)

@@ -1,0 +1,66 @@
+"""The Flask extensions and shared services, made once and bound to an application in `autostack.web.app`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, cast
+
+from flask import current_app
+from flask_login import LoginManager
+from flask_migrate import Migrate
+from flask_sock import Sock
+from flask_sqlalchemy import SQLAlchemy
+from flask_wtf.csrf import CSRFProtect
+from redis import Redis
+from sqlalchemy import DateTime, MetaData
+from sqlalchemy.orm import DeclarativeBase, registry
+
+from autostack.settings import Settings
+from autostack.sites.store import Store
+
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Base(DeclarativeBase):
+    """Parent of every model. Constraint names follow one pattern, so that migrations can name them.
+
+    Every time carries its zone.
+    """
+
+    # On the registry, not on the class: Flask-SQLAlchemy derives a class of its own, and would repeat a map found here.
+    registry = registry(metadata=METADATA, type_annotation_map={datetime: DateTime(timezone=True)})
+
+
+db = SQLAlchemy(model_class=Base)
+migrate = Migrate(directory="migrations")
+login_manager = LoginManager()
+csrf = CSRFProtect()
+sock = Sock()
+
+
+def settings() -> Settings:
+    """Return the settings of the running application."""
+    return cast(Settings, current_app.config["AUTOSTACK"])
+
+
+def redis() -> Redis:
+    """Return the application's Redis client. Redis may be away: callers decide what that means."""
+    return cast(Redis, current_app.extensions["autostack_redis"])
+
+
+def store() -> Store:
+    """Return the object store of the built sites."""
+    return cast(Store, current_app.extensions["autostack_store"])
+
+
+def rowcount(result: Any) -> int:
+    """Return how many rows an UPDATE or DELETE changed."""
+    return cast(int, result.rowcount)

@@ -1,0 +1,67 @@
+"""Who may call a route. Every route declares it; one that doesn't keeps the application from starting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+from flask import Flask
+from flask_login import current_user
+
+from autostack.accounts.models import User
+from autostack.errors import Unauthorized
+
+View = TypeVar("View", bound=Callable[..., object])
+
+ACCESS_ATTRIBUTE = "_autostack_access"
+# Flask's own views cannot be decorated where they are made.
+UNDECLARED_BUT_KNOWN = frozenset({"static"})
+
+
+def public(view: View) -> View:
+    """Declare a route that anybody may call."""
+    return _declare(view, "public")
+
+
+def signed_in(view: View) -> View:
+    """Declare a route for signed-in users: a browser's session, or a bearer token under `/api/`."""
+    return _declare(view, "signed_in")
+
+
+def by_agent_token(view: View) -> View:
+    """Declare a route for build agents: the view itself checks the attempt's token."""
+    return _declare(view, "agent")
+
+
+def me() -> User:
+    """Return the signed-in user. Raises Unauthorized where there is none."""
+    if not current_user.is_authenticated:
+        raise Unauthorized("Sign in first.")
+    return cast(User, current_user._get_current_object())
+
+
+def enforce(app: Flask) -> None:
+    """Check before each request what its route declared, and at once that each route declared something."""
+    undeclared = [
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint not in UNDECLARED_BUT_KNOWN and _declared(app, rule.endpoint) is None
+    ]
+    if undeclared:
+        raise RuntimeError(f"No access rule is declared for {', '.join(sorted(undeclared))}")
+
+    @app.before_request
+    def require_declared_access() -> None:
+        from flask import request
+
+        if request.endpoint and _declared(app, request.endpoint) == "signed_in":
+            me()
+
+
+def _declare(view: View, access: str) -> View:
+    setattr(view, ACCESS_ATTRIBUTE, access)
+    return view
+
+
+def _declared(app: Flask, endpoint: str) -> str | None:
+    return getattr(app.view_functions[endpoint], ACCESS_ATTRIBUTE, None)

@@ -1,0 +1,97 @@
+"""The wiring of the web application: settings, extensions, features, errors, access."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, jsonify
+from redis import Redis
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from autostack.extensions import csrf, db, login_manager, migrate, sock
+from autostack.settings import Settings, load_settings
+from autostack.sites.store import open_store
+from autostack.web import access, errors, templating
+
+MAX_REQUEST_BYTES = 1_000_000
+
+
+def build_app(settings: Settings | None = None) -> Flask:
+    """Return the application that gunicorn serves, and whose context jobs run in."""
+    settings = settings or load_settings()
+    app = Flask("autostack", root_path=str(templating.PACKAGE))
+    app.config.update(_flask_config(settings), AUTOSTACK=settings)
+    _init_extensions(app, settings)
+    _register_features(app)
+    errors.register(app)
+    templating.register(app)
+    access.enforce(app)
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    return app
+
+
+def _flask_config(settings: Settings) -> dict[str, object]:
+    return {
+        "SECRET_KEY": settings.secret("secret_key"),
+        "SQLALCHEMY_DATABASE_URI": settings.sqlalchemy_url,
+        # A hung PostgreSQL must not hang web: connecting and waiting for a connection are bounded.
+        "SQLALCHEMY_ENGINE_OPTIONS": {
+            "pool_pre_ping": True,
+            "pool_timeout": 10,
+            "pool_size": settings.database_pool_size,
+            "max_overflow": settings.database_pool_size,
+            "connect_args": {"connect_timeout": 5, "options": "-c timezone=UTC"},
+        },
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_COOKIE_SECURE": settings.is_production,
+        "SESSION_COOKIE_NAME": "__Host-session" if settings.is_production else "session",
+        "MAX_CONTENT_LENGTH": MAX_REQUEST_BYTES,
+        "MAX_FORM_MEMORY_SIZE": MAX_REQUEST_BYTES,
+        "WTF_CSRF_TIME_LIMIT": None,
+        "WTF_CSRF_CHECK_DEFAULT": False,
+        "SOCK_SERVER_OPTIONS": {"ping_interval": 25, "max_message_size": 4096},
+    }
+
+
+def _init_extensions(app: Flask, settings: Settings) -> None:
+    db.init_app(app)
+    migrate.init_app(app, db)
+    login_manager.init_app(app)
+    csrf.init_app(app)
+    sock.init_app(app)
+    app.extensions["autostack_redis"] = Redis.from_url(
+        settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=2
+    )
+    app.extensions["autostack_store"] = open_store(settings)
+
+
+def _register_features(app: Flask) -> None:
+    # Imported here: a feature's modules need the extensions above, and its models must be known to migrations.
+    from autostack.accounts.api import api as accounts_api
+    from autostack.accounts.pages import pages as accounts_pages
+    from autostack.builds.agent_api import api as agent_api
+    from autostack.deployments.api import api as deployments_api
+    from autostack.deployments.pages import pages as deployments_pages
+    from autostack.projects.api import api as projects_api
+    from autostack.projects.pages import pages as projects_pages
+    from autostack.status import models as _status_models
+
+    del _status_models
+    for blueprint in (
+        accounts_api,
+        accounts_pages,
+        agent_api,
+        deployments_api,
+        deployments_pages,
+        projects_api,
+        projects_pages,
+    ):
+        app.register_blueprint(blueprint)
+    app.add_url_rule("/healthz", view_func=healthz)
+
+
+@access.public
+def healthz() -> Response:
+    """Answer that this process serves. Says nothing of PostgreSQL or Redis: they have checks of their own."""
+    return jsonify(status="ok")

@@ -1,0 +1,105 @@
+"""The one place that renders errors: the API's envelope, a fragment for HTMX, else a page."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, jsonify, make_response, redirect, render_template, request, url_for
+from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
+from werkzeug.exceptions import HTTPException
+
+from autostack.errors import AutostackError, Invalid, Unauthorized, Unavailable
+from autostack.web.htmx import is_htmx, redirect_to
+
+log = logging.getLogger(__name__)
+
+CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHORIZED",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    413: "PAYLOAD_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+    422: "VALIDATION_ERROR",
+    429: "RATE_LIMIT_EXCEEDED",
+    503: "SERVICE_UNAVAILABLE",
+}
+
+
+def register(app: Flask) -> None:
+    """Teach the application to render every error."""
+    app.register_error_handler(AutostackError, _render_ours)
+    app.register_error_handler(ValidationError, _render_validation)
+    app.register_error_handler(HTTPException, _render_http)
+    app.register_error_handler(OperationalError, _render_database_away)
+    app.register_error_handler(Exception, _render_unexpected)
+
+
+def wants_json() -> bool:
+    """Tell whether the request is a program's: the API's and the agents' paths."""
+    return request.path.startswith(("/api/", "/agent/", "/webhooks/"))
+
+
+def problems_by_field(error: ValidationError) -> dict[str, str]:
+    """Return pydantic's complaints as field → sentence, the fields named as the client names them."""
+    return {".".join(map(str, item["loc"])) or "body": _sentence(item["msg"]) for item in error.errors()}
+
+
+def _sentence(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+def _render_ours(error: AutostackError) -> Response:
+    if isinstance(error, Unauthorized) and not wants_json():
+        return _send_to_login()
+    return _render(error.status, error.code, error.message, error.details)
+
+
+def _render_validation(error: ValidationError) -> Response:
+    details = problems_by_field(error)
+    message = "; ".join(f"{field}: {problem}" for field, problem in details.items())
+    return _render(Invalid.status, Invalid.code, message, details)
+
+
+def _render_http(error: HTTPException) -> Response:
+    if error.response is not None:
+        return make_response(error.response)
+    status = error.code or 500
+    response = _render(status, CODES.get(status, "HTTP_ERROR"), error.description or HTTPStatus(status).phrase)
+    for name, value in error.get_headers():
+        if name.lower() not in {"content-type", "content-length"}:
+            response.headers[name] = value
+    return response
+
+
+def _render_database_away(error: OperationalError) -> Response:
+    log.warning("database unavailable", exc_info=error)
+    return _render(Unavailable.status, Unavailable.code, "The database does not answer. Try again in a moment.")
+
+
+def _render_unexpected(error: Exception) -> Response:
+    log.error("unhandled error", exc_info=error)
+    return _render(500, AutostackError.code, "Something went wrong on our side.")
+
+
+def _send_to_login() -> Response:
+    here = request.full_path.rstrip("?") if request.method == "GET" else None
+    target = url_for("accounts.login", next=here)
+    return redirect_to(target) if is_htmx() else make_response(redirect(target))
+
+
+def _render(status: int, code: str, message: str, details: dict[str, Any] | None = None) -> Response:
+    if wants_json():
+        envelope = {"code": code, "message": message, "statusCode": status, "details": details or {}}
+        response = jsonify(error=envelope)
+    else:
+        template = "errors/_problem.html" if is_htmx() else "errors/page.html"
+        response = make_response(
+            render_template(template, status=status, title=HTTPStatus(status).phrase, message=message, details=details)
+        )
+    response.status_code = status
+    return response
