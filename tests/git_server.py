@@ -1,8 +1,8 @@
 """A real Git server over smart HTTP for tests: `git http-backend` behind the standard library's HTTP server.
 
-    with serve_repositories(folder) as server:
-        repository = make_repository(folder / "site.git", {"index.html": "<h1>hi</h1>"})
-        server.url("site.git"), server.host
+with serve_repositories(folder) as server:
+    repository = make_repository(folder / "site.git", {"index.html": "<h1>hi</h1>"})
+    server.url("site.git"), server.host
 """
 
 from __future__ import annotations

@@ -1,0 +1,52 @@
+"""What every step of one build shares."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autostack.agent.api import Api
+from autostack.agent.errors import BuildFailed
+from autostack.agent.logs import Log
+from autostack.agent.order import Order
+from autostack.agent.process import Ended, Stopped
+from autostack.agent.runner import Runner
+from autostack.agent.text import duration
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build under way."""
+
+    order: Order
+    api: Api
+    log: Log
+    runner: Runner
+    tools_dir: Path
+
+    @property
+    def source(self) -> Path:
+        """The clone, on the host's side."""
+        return self.runner.sandbox.workspace.source
+
+    def with_runner(self, runner: Runner) -> Build:
+        return replace(self, runner=runner)
+
+    def run_command(self, command: str, folder: str, env: Mapping[str, str]) -> Ended:
+        """Run a command with its output in the log. Raises BuildFailed when a limit stopped it."""
+        try:
+            return self.runner.run(command, self.log.write, folder=folder, env=env)
+        except Stopped as stopped:
+            raise BuildFailed(str(stopped)) from None
+        finally:
+            self.log.finish_output()
+
+    @contextmanager
+    def timed(self, done: str) -> Iterator[None]:
+        """Say `done` with the time that the block took, such as `Cloning completed: 320ms`."""
+        started = time.monotonic()
+        yield
+        self.log.line(f"{done}{duration((time.monotonic() - started) * 1000)}")

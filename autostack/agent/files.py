@@ -1,0 +1,106 @@
+"""Read files below a folder that user code wrote, without following any link out of it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+MAX_TEXT_BYTES = 20_000_000
+
+
+class UnsafePath(Exception):
+    """A path that leaves its folder, passes a link, or is not what it was taken for. The message names it."""
+
+
+def normalise(path: str) -> PurePosixPath:
+    """Return a relative path without `.` and `..`. Raises UnsafePath if it is absolute or leaves its folder."""
+    parts: list[str] = []
+    for part in path.strip().split("/"):
+        if part == ".." and not parts:
+            raise UnsafePath(f"`{path}` lies outside the repository")
+        if part == "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    if path.strip().startswith("/") or "\0" in path:
+        raise UnsafePath(f"`{path}` lies outside the repository")
+    return PurePosixPath(*parts)
+
+
+@contextmanager
+def open_folder(root: Path, relative: PurePosixPath) -> Iterator[int]:
+    """Give a descriptor of a folder below `root`; no part of the path may be a link.
+
+    Raises FileNotFoundError or UnsafePath.
+    """
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in relative.parts:
+            below = open_child_folder(descriptor, part)
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_child_folder(parent: int, name: str) -> int:
+    """Open a folder by its name in `parent`. Raises FileNotFoundError or UnsafePath."""
+    try:
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    except (NotADirectoryError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise UnsafePath(f"`{name}` is a link or not a folder") from None
+
+
+def open_child_file(parent: int, name: str) -> int:
+    """Open a regular file by its name in `parent`. Raises FileNotFoundError or UnsafePath.
+
+    O_NONBLOCK: to open a FIFO that nobody writes to would wait for ever.
+    """
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise UnsafePath(f"`{name}` cannot be read: it is a link, or not readable") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnsafePath(f"`{name}` is not a regular file")
+    return descriptor
+
+
+def read_bytes(root: Path, relative: PurePosixPath, max_bytes: int = MAX_TEXT_BYTES) -> bytes | None:
+    """Return a small file's content, or None if there is none. Raises UnsafePath, also if it is too large."""
+    try:
+        with open_folder(root, relative.parent) as folder:
+            descriptor = open_child_file(folder, relative.name)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise UnsafePath(f"`{relative}` is larger than {max_bytes:,} bytes")
+    return content
+
+
+def is_folder(root: Path, relative: PurePosixPath) -> bool:
+    """Tell whether there is such a folder, reached without a link."""
+    try:
+        with open_folder(root, relative):
+            return True
+    except (FileNotFoundError, UnsafePath):
+        return False
+
+
+def names_in(root: Path, relative: PurePosixPath) -> list[str]:
+    """Return the names in a folder, sorted; none if there is no such folder."""
+    try:
+        with open_folder(root, relative) as folder:
+            return sorted(os.listdir(folder))
+    except (FileNotFoundError, UnsafePath):
+        return []

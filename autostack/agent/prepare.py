@@ -1,0 +1,130 @@
+"""Before the build: choose Node, have the package manager, restore or install the dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from autostack.agent import toolchain
+from autostack.agent.cache import CacheKeys, cache_keys, restore_downloads, restore_modules
+from autostack.agent.context import Build
+from autostack.agent.detect import Plan
+from autostack.agent.errors import BuildFailed
+from autostack.agent.host import Node, node_installations
+from autostack.agent.install import NPM_OUT_OF_STEP, InstallCommand, install_command
+from autostack.agent.process import Stopped
+from autostack.agent.sandbox import SOURCE, Workspace, join_commands
+
+SYSTEM_PREFIXES = ("/usr", "/usr/local")
+INSTALL_ENV = {"NPM_CONFIG_UPDATE_NOTIFIER": "false", "YARN_ENABLE_TELEMETRY": "0", "HUSKY": "0"}
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What the install has done, for the cache to be saved afterwards. `modules_restored` means it was skipped."""
+
+    keys: CacheKeys | None
+    modules_restored: bool = False
+
+
+def choose_node(build: Build, plan: Plan) -> Node:
+    """Return the Node to build with: the owner's choice, else what the repository hints at, else the machine's."""
+    nodes = node_installations()
+    if build.order.settings.node_version:
+        return toolchain.choose_node(nodes, build.order.settings.node_version)
+    hint = toolchain.hinted_node(build.source, plan.root, plan.package.get("engines"))
+    try:
+        return toolchain.choose_node(nodes, hint)
+    except BuildFailed:
+        text = f"The repository asks for Node {hint}, which this machine lacks: building with {nodes[0].version}"
+        build.log.line(text, "warning")
+        return nodes[0]
+
+
+def with_tools(build: Build, plan: Plan, node: Node) -> Build:
+    """Return the build with Node and the package manager on its PATH, installing what is missing."""
+    readable, search = _node_paths(node)
+    ready = _with_paths(build, readable, search)
+    tool = toolchain.needed_tool(plan.manager) if plan.manager else None
+    if tool is None:
+        return ready
+    if toolchain.ensure_tool(tool, build.tools_dir, lambda folder, command: _install_tool(ready, folder, command)):
+        build.log.line(f"Installed {tool.name} {tool.version}")
+    path = f"{toolchain.TOOLS}/{tool.folder}"
+    return _with_paths(
+        build, {**readable, path: str(build.tools_dir / tool.folder)}, [toolchain.search_path(tool), *search]
+    )
+
+
+def _node_paths(node: Node) -> tuple[dict[str, str], list[str]]:
+    if node.prefix in SYSTEM_PREFIXES:
+        return {}, [node.bin]
+    return {toolchain.NODE: node.prefix}, [f"{toolchain.NODE}/bin"]
+
+
+def _with_paths(build: Build, readable: Mapping[str, str], search: Sequence[str]) -> Build:
+    return build.with_runner(build.runner.with_sandbox(readable=dict(readable), search=tuple(search)))
+
+
+def _install_tool(build: Build, folder: Path, command: Sequence[str]) -> int:
+    """Install into `folder` in a sandbox of its own: neither the clone nor the owner's variables are in it."""
+    sandbox = build.runner.sandbox
+    room = Workspace(folder / ".room")
+    room.make(sandbox.uid, as_root=sandbox.host.is_root)
+    runner = replace(build.runner, sandbox=replace(sandbox, workspace=room))
+    try:
+        ended = runner.run(join_commands([command]), build.log.write)
+        for name in ("node_modules",):
+            if ended.exit_code == 0:
+                (room.source / name).rename(folder / name)
+        return ended.exit_code
+    except Stopped as stopped:
+        raise BuildFailed(str(stopped)) from None
+    finally:
+        build.log.finish_output()
+        room.remove()
+        room.root.rmdir()
+
+
+def install(build: Build, plan: Plan, node: Node, env: Mapping[str, str]) -> Installed:
+    """Install the dependencies, or restore them if these very ones were installed before. Raises BuildFailed."""
+    command = _command(plan)
+    if command is None:
+        return Installed(None)
+    limit = build.order.limits.max_cache_bytes
+    keys = cache_keys(build.source, plan, node.version, command.command) if limit else None
+    if keys and keys.modules and _restored(build, plan, keys.modules):
+        return Installed(keys, modules_restored=True)
+    if keys and restore_downloads(build.api, build.runner, keys.downloads, limit):
+        build.log.line("Restored the package manager's cache")
+    with build.timed("Dependencies installed in "):
+        _install(build, command, plan.install_root, env)
+    return Installed(keys)
+
+
+def _restored(build: Build, plan: Plan, key: str) -> bool:
+    with build.timed("Looked for installed dependencies in the build cache: "):
+        restored = restore_modules(build.api, build.runner, plan, key, build.order.limits.max_cache_bytes)
+    if restored:
+        build.log.line("Restored node_modules from the build cache: the lock file is unchanged, install skipped")
+    return restored
+
+
+def _command(plan: Plan) -> InstallCommand | None:
+    if plan.install_command is not None:
+        return InstallCommand(plan.install_command, f"`{plan.install_command}`")
+    return install_command(plan.manager) if plan.installs and plan.manager else None
+
+
+def _install(build: Build, command: InstallCommand, folder: PurePosixPath, env: Mapping[str, str]) -> None:
+    build.log.line(f"Installing dependencies with {command.title}…")
+    # With NODE_ENV=production package managers leave out what most builds are made with.
+    install_env = {**INSTALL_ENV, **{name: value for name, value in env.items() if name != "NODE_ENV"}}
+    where = f"{SOURCE}/{folder}"
+    ended = build.run_command(command.command, where, install_env)
+    if ended.exit_code != 0 and command.fallback and NPM_OUT_OF_STEP in ended.tail:
+        build.log.line("The lock file does not go with package.json: using npm install instead", "warning")
+        ended = build.run_command(command.fallback, where, install_env)
+    if ended.exit_code != 0:
+        raise BuildFailed(f"`{command.title.strip('`')}` ended with exit code {ended.exit_code}")

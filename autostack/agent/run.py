@@ -1,0 +1,236 @@
+"""The story of one build: order, clone, detect, install, build, collect, upload, end."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from autostack.agent import cache
+from autostack.agent.api import Api
+from autostack.agent.clone import Commit, clone
+from autostack.agent.collect import Output, collect
+from autostack.agent.context import Build
+from autostack.agent.detect import Plan, make_plan
+from autostack.agent.errors import AttemptEnded, BuildFailed, InfrastructureError
+from autostack.agent.files import is_folder, names_in
+from autostack.agent.guards import Cancelled, Deadline, Disk, Memory, Processes
+from autostack.agent.host import Host, Node, inspect_host
+from autostack.agent.logs import Log, Shipper
+from autostack.agent.mask import Masker
+from autostack.agent.order import Order
+from autostack.agent.prepare import Installed, choose_node, install, with_tools
+from autostack.agent.runner import Runner
+from autostack.agent.sandbox import FIRST_UID, SOURCE, Sandbox, Workspace
+from autostack.agent.text import duration
+from autostack.agent.upload import upload
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+BUILD_ENV = {"NEXT_TELEMETRY_DISABLED": "1", "ASTRO_TELEMETRY_DISABLED": "1", "GATSBY_TELEMETRY_DISABLED": "1"}
+COMMAND_NOT_FOUND = 127
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the agent is started with, beside its token."""
+
+    api_url: str
+    attempt_id: str
+    work_dir: Path
+    tools_dir: Path
+    slot: int = 0
+    ca_bundle: Path | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """A build that went well, and what may be cached of it."""
+
+    build: Build
+    plan: Plan
+    installed: Installed
+
+
+def run(options: Options, bootstrap_token: str) -> None:
+    """Fetch the order, build, report the end. Raises AttemptEnded or InfrastructureError if there is none."""
+    host = inspect_host()
+    api = Api(options.api_url, options.attempt_id, bootstrap_token, ca_bundle=options.ca_bundle)
+    workspace = Workspace(options.work_dir)
+    try:
+        order = api.fetch_order()
+        workspace.make(FIRST_UID + options.slot, as_root=host.is_root)
+        _run_order(options, host, workspace, api, order)
+    finally:
+        workspace.remove()
+        api.close()
+
+
+def _run_order(options: Options, host: Host, workspace: Workspace, api: Api, order: Order) -> None:
+    lost: list[Exception] = []
+
+    def stop(error: Exception) -> None:
+        lost.append(error)
+        api.ended.set()
+
+    shipper = Shipper(api, order.heartbeat_interval_ms / 1000, stop)
+    build = _make_build(options, host, workspace, api, order, shipper)
+    shipper.start()
+    try:
+        reason, built = None, _build(build)
+    except BuildFailed as failed:
+        reason, built = str(failed), None
+        if not lost:
+            build.log.line(reason, "error")
+    finally:
+        shipper.close()
+    if lost:
+        raise lost[0]
+    # The log is all there before the end is: after it, web takes no more lines.
+    api.finish("built" if built else "failed", reason)
+    if built:
+        _save_caches(built)
+
+
+def _make_build(options: Options, host: Host, workspace: Workspace, api: Api, order: Order, shipper: Shipper) -> Build:
+    log = Log(
+        shipper.put,
+        Masker(_secrets(order)),
+        max_line_bytes=order.limits.max_line_bytes,
+        max_log_bytes=order.limits.max_log_bytes,
+        elapsed_ms=order.elapsed_ms,
+    )
+    sandbox = Sandbox(host, workspace, FIRST_UID + options.slot, order.limits, options.ca_bundle)
+    guards = (
+        Cancelled(api.ended),
+        Deadline(order.limits.timeout_ms),
+        Processes(order.limits),
+        Memory(order.limits),
+        Disk(workspace.shared, order.limits),
+    )
+    return Build(order, api, log, Runner(sandbox, guards), options.tools_dir)
+
+
+def _secrets(order: Order) -> dict[str, str]:
+    credential = order.repository.credential
+    return {**order.env, **({"": credential.password} if credential else {})}
+
+
+def _build(build: Build) -> Built:
+    commit = clone(build)
+    plan = make_plan(build.source, build.order.settings)
+    build.log.line(f"Detected {plan.title}")
+    node = None if plan.is_static else choose_node(build, plan)
+    _report_source(build, plan, commit, node)
+    installed = Installed(None)
+    if node:
+        build = with_tools(build, plan, node)
+        env = _environment(build, commit)
+        installed = install(build, plan, node, env)
+        _run_build_command(build, plan, env)
+    _deliver(build, find_output(build.source, plan))
+    return Built(build, plan, installed)
+
+
+def _report_source(build: Build, plan: Plan, commit: Commit, node: Node | None) -> None:
+    installs = plan.install_command or (f"{plan.manager.name} install" if plan.installs and plan.manager else None)
+    source = {
+        "commitHash": commit.hash,
+        "commitMessage": commit.message,
+        "author": commit.author,
+        "framework": plan.framework.slug if plan.framework else None,
+        "packageManager": plan.manager.name if plan.manager else None,
+        "nodeVersion": node.version if node else None,
+        "installCommand": installs,
+        "buildCommand": plan.build_command,
+        "outputDir": str(_relative(plan.outputs[0], plan.root)),
+    }
+    build.api.report_source(source)
+
+
+def _relative(path: PurePosixPath, root: PurePosixPath) -> PurePosixPath:
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
+def _environment(build: Build, commit: Commit) -> dict[str, str]:
+    """Return the owner's variables with ours. A name that no shell could set is left out, and said so."""
+    given = build.order.env
+    for name in given:
+        if not VARIABLE.fullmatch(name):
+            build.log.line(f"The environment variable `{name[:60]}` is left out: its name is not valid", "warning")
+    ours = {"AUTOSTACK_COMMIT": commit.hash, "AUTOSTACK_BRANCH": build.order.repository.branch or ""}
+    return {**BUILD_ENV, **ours, **{name: value for name, value in given.items() if VARIABLE.fullmatch(name)}}
+
+
+def _run_build_command(build: Build, plan: Plan, env: Mapping[str, str]) -> None:
+    if plan.build_command is None:
+        return
+    started = time.monotonic()
+    build.log.line(f"$ {plan.build_command}")
+    folder = f"{SOURCE}/{plan.root}"
+    programs = [f"{SOURCE}/{parent}/node_modules/.bin" for parent in dict.fromkeys((plan.root, plan.install_root))]
+    # What a framework's own command names is installed in the repository, as with `npm run`.
+    command = f'export PATH={shlex.quote(":".join(programs))}:"$PATH"\n{plan.build_command}'
+    ended = build.run_command(command, folder, env)
+    if ended.exit_code == COMMAND_NOT_FOUND:
+        raise BuildFailed(f"`{plan.build_command}` ended with exit code 127: a program that it names is not installed")
+    if ended.exit_code != 0:
+        raise BuildFailed(f"`{plan.build_command}` ended with exit code {ended.exit_code}")
+    build.log.line(f"Build completed in {duration((time.monotonic() - started) * 1000)}")
+
+
+def find_output(source: Path, plan: Plan) -> PurePosixPath:
+    """Return the output folder: of the candidates the first with an index.html, else the first with anything in it.
+
+    Raises BuildFailed if there is none, with the framework's hint.
+    """
+    candidates = [folder for pattern in plan.outputs for folder in _expand(source, pattern)]
+    with_page = [folder for folder in candidates if "index.html" in names_in(source, folder)]
+    # A folder that is named alone is looked at as it is: what is wrong with it is then said of it.
+    chosen = [*with_page, *(folder for folder in candidates if names_in(source, folder))]
+    hint = plan.framework.hint if plan.framework else None
+    if chosen or (len(plan.outputs) == 1 and not hint):
+        return (chosen or [plan.outputs[0]])[0]
+    names = ", ".join(f"`{path}`" for path in plan.outputs)
+    raise BuildFailed(f"The build made no output folder: looked for {names}" + (f". {hint}" if hint else ""))
+
+
+def _expand(source: Path, pattern: PurePosixPath) -> list[PurePosixPath]:
+    """Return the folders that a candidate stands for: `dist/*/browser` is one for each folder in `dist`."""
+    folders = [PurePosixPath()]
+    for part in pattern.parts:
+        if part == "*":
+            folders = [folder / name for folder in folders for name in names_in(source, folder)]
+        else:
+            folders = [folder / part for folder in folders]
+    return [folder for folder in folders if is_folder(source, folder)]
+
+
+def _deliver(build: Build, folder: PurePosixPath) -> None:
+    sandbox = build.runner.sandbox
+    output = Output(
+        source=build.source,
+        folder=folder,
+        limits=build.order.limits,
+        uid=sandbox.uid if sandbox.host.is_root else None,
+        is_root=not folder.parts,
+    )
+    files = collect(output, sandbox.workspace.spool, build.log.line)
+    sent, total = upload(build.api, output, files)
+    stored = f" ({total - sent:,} were already stored)" if sent < total else ""
+    build.log.line(f"Uploaded {sent:,} of {total:,} files{stored}")
+
+
+def _save_caches(built: Built) -> None:
+    """Save what the next build can use, after the end was reported: nobody waits for it, and nobody misses it."""
+    keys, build, limit = built.installed.keys, built.build, built.build.order.limits.max_cache_bytes
+    if keys is None or built.installed.modules_restored:
+        return
+    try:
+        if keys.modules:
+            cache.save_modules(build.api, build.runner, built.plan, keys.modules, limit)
+        cache.save_downloads(build.api, build.runner, built.plan, keys.downloads, limit)
+    except (InfrastructureError, AttemptEnded):
+        return

@@ -1,0 +1,80 @@
+"""Runs scripts in one attempt's sandbox, with its log and its guards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from autostack.agent import process
+from autostack.agent.process import Ended, Guard
+from autostack.agent.sandbox import SOURCE, Sandbox, build_argv, build_script
+from autostack.agent.seccomp import build_filter
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What every script of this attempt has in common."""
+
+    sandbox: Sandbox
+    guards: Sequence[Guard]
+
+    def with_sandbox(self, **changes: object) -> Runner:
+        """Return a runner whose sandbox differs, such as in what is on its PATH."""
+        return replace(self, sandbox=replace(self.sandbox, **changes))  # type: ignore[arg-type]
+
+    def run(
+        self,
+        script: str,
+        write: Callable[[bytes], None],
+        *,
+        folder: str = SOURCE,
+        env: Mapping[str, str] | None = None,
+        feed: Iterable[bytes] | None = None,
+    ) -> Ended:
+        """Run a script to its end. Raises process.Stopped when a limit was reached."""
+        with self._prepared(script, folder, env) as (argv, descriptors):
+            return process.run(argv, pass_fds=descriptors, write=write, feed=feed, guards=self.guards)
+
+    def capture(self, script: str, *, max_bytes: int = 100_000) -> bytes:
+        """Return the first of what a script prints, or nothing if it fails."""
+        output = bytearray()
+
+        def keep(chunk: bytes) -> None:
+            output.extend(chunk[: max_bytes - len(output)])
+
+        ended = self.run(script, keep)
+        return bytes(output) if ended.exit_code == 0 else b""
+
+    def stream(self, script: str) -> Iterator[bytes]:
+        """Yield what a script prints. Raises InfrastructureError at its end if it failed."""
+        with self._prepared(script, SOURCE, None) as (argv, descriptors):
+            yield from process.stream(argv, pass_fds=descriptors, guards=self.guards)
+
+    @contextmanager
+    def _prepared(
+        self, script: str, folder: str, env: Mapping[str, str] | None
+    ) -> Iterator[tuple[list[str], list[int]]]:
+        own = self.sandbox.environment()
+        # The owner's variables come first in nothing that the sandbox itself stands on.
+        fixed = {name: own[name] for name in ("HOME", "PATH", "TMPDIR")}
+        text = build_script(script, {**own, **(env or {}), **fixed})
+        seccomp = build_filter()
+        descriptors = [_memory_file(content) for content in (text.encode(), seccomp) if content is not None]
+        try:
+            seccomp_fd = descriptors[1] if seccomp is not None else None
+            argv = build_argv(self.sandbox, command_fd=descriptors[0], seccomp_fd=seccomp_fd, folder=folder)
+            yield argv, descriptors
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+
+def _memory_file(content: bytes) -> int:
+    """Return a descriptor from which `content` can be read: bwrap reads it to its end."""
+    descriptor = os.memfd_create("autostack")
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

@@ -1,0 +1,194 @@
+"""The sandbox that clone, install and build each run in: bubblewrap's mounts, another user, no privileges.
+
+As root, bwrap makes the mounts without a user namespace and setpriv then becomes an unused user; with a user
+namespace alone, user code would stay uid 0 of the host. As an ordinary user, a user namespace is all there is.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autostack.agent.host import Host
+from autostack.agent.order import Limits
+
+FIRST_UID = 64_000
+SOURCE = "/build"
+HOME = "/home/build"
+COMMAND = "/run/autostack/command"
+CA_BUNDLE = "/etc/autostack/ca.pem"
+SHM_BYTES = 64 * 1024 * 1024
+MAX_OPEN_FILES = 16_384
+DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one attempt. `source`, `home` and `tmp` belong to the sandbox's user, the rest to the agent."""
+
+    root: Path
+
+    @property
+    def source(self) -> Path:
+        return self.root / "source"
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def tmp(self) -> Path:
+        return self.root / "tmp"
+
+    @property
+    def etc(self) -> Path:
+        return self.root / "etc"
+
+    @property
+    def spool(self) -> Path:
+        return self.root / "spool"
+
+    @property
+    def shared(self) -> tuple[Path, Path, Path]:
+        """The folders that user code can write to: what the disk limit counts."""
+        return (self.source, self.home, self.tmp)
+
+    def make(self, uid: int, *, as_root: bool) -> None:
+        """Make the folders anew, so that nothing of an earlier build is in them."""
+        self.remove()
+        self.root.mkdir(parents=True, exist_ok=True)
+        for folder in (*self.shared, self.etc, self.spool):
+            folder.mkdir(mode=0o700)
+        if as_root:
+            for folder in self.shared:
+                os.chown(folder, uid, uid)
+        self._write_names(uid)
+
+    def remove(self) -> None:
+        """Delete the folders. rm walks a tree of any depth, which Python's rmtree does not."""
+        paths = [str(folder) for folder in (*self.shared, self.etc, self.spool)]
+        subprocess.run(["rm", "-rf", "--one-file-system", "--", *paths], check=False, stderr=subprocess.DEVNULL)
+
+    def _write_names(self, uid: int) -> None:
+        """Node and git ask for the user's name: a passwd file with nobody else in it."""
+        (self.etc / "passwd").write_text(f"root:x:0:0::/:/bin/false\nbuild:x:{uid}:{uid}::{HOME}:/bin/sh\n")
+        (self.etc / "group").write_text(f"root:x:0:\nbuild:x:{uid}:\n")
+        for name in ("passwd", "group"):
+            (self.etc / name).chmod(0o644)
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """One sandbox: whose folders, as which user, with which limits, and what else it may read.
+
+    `readable` maps paths in the sandbox to paths of the host; `search` is put in front of PATH.
+    """
+
+    host: Host
+    workspace: Workspace
+    uid: int
+    limits: Limits
+    ca_bundle: Path | None = None
+    readable: Mapping[str, str] = field(default_factory=dict)
+    search: Sequence[str] = ()
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that every program in the sandbox gets. None of ours is among them."""
+        names = {
+            "HOME": HOME,
+            "USER": "build",
+            "LOGNAME": "build",
+            "PATH": ":".join((*self.search, DEFAULT_PATH)),
+            "LANG": "C.UTF-8",
+            "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own
+            "CI": "1",
+            "AUTOSTACK": "1",
+        }
+        if self.ca_bundle:
+            names |= dict.fromkeys(("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "GIT_SSL_CAINFO"), CA_BUNDLE)
+        return names
+
+
+def build_argv(sandbox: Sandbox, *, command_fd: int, seccomp_fd: int | None, folder: str = SOURCE) -> list[str]:
+    """Return the command line that runs the script behind `command_fd` in `sandbox`, in `folder`.
+
+    Variables and the command are in the script, not here: a command line can be read by every user of the host.
+    """
+    return [
+        sandbox.host.bwrap,
+        *_namespaces(sandbox),
+        *_mounts(sandbox, command_fd),
+        *(["--seccomp", str(seccomp_fd)] if seccomp_fd is not None else []),
+        *("--chdir", folder, "--"),
+        *_limits(sandbox),
+        *_identity(sandbox),
+        *("/bin/sh", COMMAND),
+    ]
+
+
+def build_script(command: str, env: Mapping[str, str]) -> str:
+    """Return the script: the variables are set only here, after privileges were dropped.
+
+    Were they bwrap's own, an LD_PRELOAD among them would run as root.
+    """
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
+    # The kernel's choice, should memory run out, is the build and nothing else.
+    return "\n".join(["echo 1000 > /proc/self/oom_score_adj", *exports, command, ""])
+
+
+def join_commands(commands: Iterable[Sequence[str]]) -> str:
+    """Return argument lists as a script's text that stops at the first that fails."""
+    return " &&\n".join(shlex.join(command) for command in commands)
+
+
+def _namespaces(sandbox: Sandbox) -> list[str]:
+    options = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    if not sandbox.host.is_root:
+        options += ["--unshare-user", "--disable-userns", "--uid", str(sandbox.uid), "--gid", str(sandbox.uid)]
+    return [*options, "--hostname", "build", "--die-with-parent", "--new-session", "--clearenv"]
+
+
+def _mounts(sandbox: Sandbox, command_fd: int) -> list[str]:
+    workspace = sandbox.workspace
+    readable = {
+        **sandbox.host.readable,
+        "/etc/passwd": str(workspace.etc / "passwd"),
+        "/etc/group": str(workspace.etc / "group"),
+        **({CA_BUNDLE: str(sandbox.ca_bundle)} if sandbox.ca_bundle else {}),
+        **sandbox.readable,
+    }
+    return [
+        *(word for path, target in readable.items() for word in ("--ro-bind", target, path)),
+        *(word for path, target in sandbox.host.links.items() for word in ("--symlink", target, path)),
+        *("--proc", "/proc", "--dev", "/dev"),
+        *("--perms", "1777", "--size", str(SHM_BYTES), "--tmpfs", "/dev/shm"),  # noqa: S108 - the sandbox's own
+        *("--bind", str(workspace.source), SOURCE),
+        *("--bind", str(workspace.home), HOME),
+        *("--bind", str(workspace.tmp), "/tmp"),  # noqa: S108 - the sandbox's own
+        *("--perms", "0555", "--ro-bind-data", str(command_fd), COMMAND),
+        *("--remount-ro", "/dev", "--remount-ro", "/"),
+    ]
+
+
+def _limits(sandbox: Sandbox) -> list[str]:
+    limits = sandbox.limits
+    return [
+        sandbox.host.prlimit,
+        f"--nproc={limits.max_processes}",
+        f"--fsize={limits.max_disk_bytes}",
+        f"--nofile={MAX_OPEN_FILES}",
+        "--core=0",
+        "--",
+    ]
+
+
+def _identity(sandbox: Sandbox) -> list[str]:
+    if not sandbox.host.is_root:
+        return []  # bwrap itself has given up every privilege by then.
+    uid = str(sandbox.uid)
+    no_privileges = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+    return [sandbox.host.setpriv, "--reuid", uid, "--regid", uid, "--clear-groups", *no_privileges, "--"]
