@@ -162,6 +162,7 @@ def _mounts(sandbox: Sandbox, command_fd: int) -> list[str]:
         **sandbox.readable,
     }
     return [
+        *(word for folder in _parents((*readable, HOME, COMMAND)) for word in ("--perms", "0755", "--dir", folder)),
         *(word for path, target in readable.items() for word in ("--ro-bind", target, path)),
         *(word for path, target in sandbox.host.links.items() for word in ("--symlink", target, path)),
         *("--proc", "/proc", "--dev", "/dev"),
@@ -172,6 +173,11 @@ def _mounts(sandbox: Sandbox, command_fd: int) -> list[str]:
         *("--perms", "0555", "--ro-bind-data", str(command_fd), COMMAND),
         *("--remount-ro", "/dev", "--remount-ro", "/"),
     ]
+
+
+def _parents(paths: Iterable[str]) -> list[str]:
+    """Return the folders above `paths`. bwrap makes them too, but closed to others if what it mounts there is."""
+    return sorted({str(parent) for path in paths for parent in Path(path).parents if parent != Path("/")})
 
 
 def _limits(sandbox: Sandbox) -> list[str]:
