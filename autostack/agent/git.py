@@ -220,9 +220,7 @@ def _configuration(remote: Remote) -> list[tuple[str, str]]:
         ("advice.detachedHead", "false"),
         ("init.defaultBranch", "main"),
     ]
-    if remote.scheme == "file":
-        settings.append(("safe.directory", "*"))
-    elif not _is_ip(remote.host):
+    if remote.scheme != "file" and not _is_ip(remote.host):
         # curl brackets no IPv6 addresses in its list of resolved ones but takes them with brackets as well.
         addresses = ",".join(f"[{ip}]" if ":" in ip else ip for ip in remote.addresses)
         settings.append(("http.curloptResolve", f"{remote.host}:{remote.port}:{addresses}"))
@@ -232,11 +230,14 @@ def _configuration(remote: Remote) -> list[tuple[str, str]]:
 def clone_commands(order: RepositoryOrder, remote: Remote) -> list[list[str]]:
     """Return the commands that put one commit, without history, into the current folder. They run in the sandbox."""
     fetched = order.commit or (f"refs/heads/{order.branch}" if order.branch else "HEAD")
-    fetch = ["git", "fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", remote.url, fetched]
+    options = ["--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules"]
+    if remote.scheme == "file":
+        # The one local repository belongs to another user, and git hands this exception on in no other way.
+        options.append("--upload-pack=git -c safe.directory=* upload-pack")
     # A detached checkout: builds that ask for the branch are told it by a variable, a forged ref misleads nobody.
     return [
         ["git", "init", "--quiet", "."],
-        fetch,
+        ["git", "fetch", *options, "--", remote.url, fetched],
         ["git", "checkout", "--quiet", "--detach", "FETCH_HEAD"],
     ]
 

@@ -24,6 +24,7 @@ MAX_BATCH_BYTES = 1_000_000
 MAX_BUFFERED_LINES = 5_000
 MAX_BUFFERED_BYTES = 8_000_000
 SEND_INTERVAL_S = 0.25
+MAX_REASON_BYTES = 500
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,14 @@ class Log:
         # Masks are looked for before a line is cut, so a secret that straddles the cut must be whole.
         self._assembler = LineAssembler(max_line_bytes + 4 * masker.longest)
 
+    def in_one_line(self, text: str) -> str:
+        """Return a reason as it may be shown: masked, printable, of one line and a bounded length."""
+        return cut(printable(self._masker.mask(" ".join(text.split()))), MAX_REASON_BYTES, 0)
+
     def line(self, text: str, level: Level = "info") -> None:
         """Add a line of ours, whatever the programs have printed before."""
-        self._emit(cut(printable(self._masker.mask(text)), self._max_line_bytes, 0), level)
+        for part in self._masker.mask(text).split("\n"):
+            self._emit(cut(printable(part), self._max_line_bytes, 0), level)
 
     def write(self, chunk: bytes) -> None:
         """Add what a program printed."""

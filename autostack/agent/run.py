@@ -81,7 +81,7 @@ def _run_order(options: Options, host: Host, workspace: Workspace, api: Api, ord
     try:
         reason, built = None, _build(build)
     except BuildFailed as failed:
-        reason, built = str(failed), None
+        reason, built = build.log.in_one_line(str(failed)), None
         if not lost:
             build.log.line(reason, "error")
     finally:
