@@ -69,6 +69,8 @@ class Shipper:
             if not self._closing:
                 self._lines.append(line)
                 self._bytes += len(line.text)
+                if len(self._lines) == MAX_BATCH_LINES:
+                    self._changed.notify_all()
 
     def close(self) -> None:
         """Send what is left, then stop. Returns when web has it all, or will not take it."""
@@ -80,11 +82,14 @@ class Shipper:
     def _has_room(self) -> bool:
         return self._closing or (len(self._lines) < MAX_BUFFERED_LINES and self._bytes < MAX_BUFFERED_BYTES)
 
+    def _is_due(self) -> bool:
+        return self._closing or len(self._lines) >= MAX_BATCH_LINES
+
     def _run(self) -> None:
         sent_at = time.monotonic()
         while not (self._closing and not self._lines):
             with self._changed:
-                self._changed.wait_for(lambda: self._closing, timeout=SEND_INTERVAL_S)
+                self._changed.wait_for(self._is_due, timeout=SEND_INTERVAL_S)
             if self._lines or time.monotonic() - sent_at >= self._heartbeat_interval_s:
                 sent_at = time.monotonic()
                 if not self._send():

@@ -1,0 +1,84 @@
+"""Row 48: a file swapped for a symlink during upload → nothing outside the output leaks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from autostack.agent.api import Api
+from autostack.agent.collect import Output, collect
+from autostack.agent.errors import BuildFailed
+from autostack.agent.order import Limits
+from autostack.agent.upload import upload
+from tests.peers.web_for_agents import ATTEMPT, BOOTSTRAP_TOKEN, LIMITS, fake_web, make_order
+
+SECRET = b"outside the output"
+
+
+def replace_file(dist: Path) -> None:
+    (dist / "index.html").unlink()
+    (dist / "index.html").symlink_to(dist.parent / "secret")
+
+
+def replace_folder(dist: Path) -> None:
+    dist.rename(dist.with_name("moved"))
+    dist.symlink_to(dist.parent / "other")
+
+
+def rewrite(dist: Path) -> None:
+    (dist / "index.html").write_bytes(SECRET)
+
+
+@pytest.mark.parametrize("swap", [replace_file, replace_folder, rewrite])
+def test_f48_what_was_swapped_after_it_was_listed_is_not_sent(tmp_path: Path, swap: Callable[[Path], None]) -> None:
+    dist, spool = tmp_path / "dist", tmp_path / "spool"
+    for folder in (dist, spool, tmp_path / "other"):
+        folder.mkdir()
+    (dist / "index.html").write_bytes(b"a page of the site")
+    (tmp_path / "secret").write_bytes(SECRET)
+    (tmp_path / "other" / "index.html").write_bytes(SECRET)
+    output = Output(tmp_path, PurePosixPath("dist"), Limits(*LIMITS.values()), uid=None)
+    with fake_web(make_order({"url": "https://git.example.com/a/b"})) as web:
+        api = Api(web.url, ATTEMPT, BOOTSTRAP_TOKEN)
+        api.fetch_order()
+        files = collect(output, spool, lambda text, level: None)
+        swap(dist)
+        with pytest.raises(BuildFailed, match=r"`index\.html` was (replaced|changed) while it was uploaded"):
+            upload(api, output, files)
+        api.close()
+        assert web.blobs == {}
+
+
+def test_f48_a_folder_swapped_to_and_fro_never_leaks(tmp_path: Path) -> None:
+    dist, spool = tmp_path / "dist", tmp_path / "spool"
+    for folder in (dist, spool, tmp_path / "other"):
+        folder.mkdir()
+    (dist / "page.html").write_bytes(b"own")
+    (tmp_path / "other" / "page.html").write_bytes(SECRET)
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    output = Output(tmp_path, PurePosixPath("dist"), Limits(*LIMITS.values()), uid=None)
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            os.rename(dist, tmp_path / "aside")
+            os.rename(tmp_path / "link", dist)
+            os.rename(dist, tmp_path / "link")
+            os.rename(tmp_path / "aside", dist)
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    try:
+        for _ in range(300):
+            try:
+                files = collect(output, spool, lambda text, level: None)
+            except BuildFailed:
+                continue
+            assert [file.size for file in files] == [3]
+    finally:
+        stop.set()
+        swapper.join()
