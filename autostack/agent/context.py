@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,10 +35,12 @@ class Build:
     def with_runner(self, runner: Runner) -> Build:
         return replace(self, runner=runner)
 
-    def run_command(self, command: str, folder: str, env: Mapping[str, str]) -> Ended:
-        """Run a command with its output in the log. Raises BuildFailed when a limit stopped it."""
+    def run_command(
+        self, command: str, folder: str, env: Mapping[str, str], write: Callable[[bytes], None] | None = None
+    ) -> Ended:
+        """Run a command with its output in the log, or `write`. Raises BuildFailed when a limit stopped it."""
         try:
-            return self.runner.run(command, self.log.write, folder=folder, env=env)
+            return self.runner.run(command, write or self.log.write, folder=folder, env=env)
         except Stopped as stopped:
             raise BuildFailed(str(stopped)) from None
         finally:

@@ -88,7 +88,7 @@ class Plan:
     def title(self) -> str:
         """What was found, for the log: `Vite 5`."""
         if self.framework is None:
-            return "a plain static site" if self.is_static else "a Node project without a known framework"
+            return "a Node project without a known framework" if self.manager else "a plain static site"
         return f"{self.framework.name} {self.framework_version or ''}".strip()
 
 

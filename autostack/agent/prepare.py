@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +16,7 @@ from autostack.agent.host import Node, node_installations
 from autostack.agent.install import NPM_OUT_OF_STEP, InstallCommand, install_command
 from autostack.agent.process import Stopped
 from autostack.agent.sandbox import SOURCE, Workspace, join_commands
+from autostack.agent.text import duration
 
 SYSTEM_PREFIXES = ("/usr", "/usr/local")
 INSTALL_ENV = {"NPM_CONFIG_UPDATE_NOTIFIER": "false", "YARN_ENABLE_TELEMETRY": "0", "HUSKY": "0"}
@@ -75,9 +77,8 @@ def _install_tool(build: Build, folder: Path, command: Sequence[str]) -> int:
     runner = replace(build.runner, sandbox=replace(sandbox, workspace=room))
     try:
         ended = runner.run(join_commands([command]), build.log.write)
-        for name in ("node_modules",):
-            if ended.exit_code == 0:
-                (room.source / name).rename(folder / name)
+        if ended.exit_code == 0:
+            (room.source / "node_modules").rename(folder / "node_modules")
         return ended.exit_code
     except Stopped as stopped:
         raise BuildFailed(str(stopped)) from None
@@ -104,11 +105,27 @@ def install(build: Build, plan: Plan, node: Node, env: Mapping[str, str]) -> Ins
 
 
 def _restored(build: Build, plan: Plan, key: str) -> bool:
-    with build.timed("Looked for installed dependencies in the build cache: "):
-        restored = restore_modules(build.api, build.runner, plan, key, build.order.limits.max_cache_bytes)
-    if restored:
-        build.log.line("Restored node_modules from the build cache: the lock file is unchanged, install skipped")
-    return restored
+    started = time.monotonic()
+    if not restore_modules(build.api, build.runner, plan, key, build.order.limits.max_cache_bytes):
+        return False
+    took = duration((time.monotonic() - started) * 1000)
+    build.log.line(f"Restored node_modules from the build cache in {took}: same lock file, install skipped")
+    return True
+
+
+class _Before:
+    """Passes output on up to the line with `sign`. After it npm explains its options, eighty lines that help nobody."""
+
+    def __init__(self, sign: bytes, write: Callable[[bytes], None]) -> None:
+        self._sign = sign
+        self._write = write
+        self._over = False
+
+    def __call__(self, chunk: bytes) -> None:
+        before, sign, _ = chunk.partition(self._sign)
+        if not self._over:
+            self._write(before[: before.rfind(b"\n") + 1] if sign else chunk)
+        self._over = self._over or bool(sign)
 
 
 def _command(plan: Plan) -> InstallCommand | None:
@@ -122,7 +139,8 @@ def _install(build: Build, command: InstallCommand, folder: PurePosixPath, env: 
     # With NODE_ENV=production package managers leave out what most builds are made with.
     install_env = {**INSTALL_ENV, **{name: value for name, value in env.items() if name != "NODE_ENV"}}
     where = f"{SOURCE}/{folder}"
-    ended = build.run_command(command.command, where, install_env)
+    write = _Before(NPM_OUT_OF_STEP, build.log.write) if command.fallback else None
+    ended = build.run_command(command.command, where, install_env, write)
     if ended.exit_code != 0 and command.fallback and NPM_OUT_OF_STEP in ended.tail:
         build.log.line("The lock file does not go with package.json: using npm install instead", "warning")
         ended = build.run_command(command.fallback, where, install_env)

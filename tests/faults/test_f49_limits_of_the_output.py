@@ -15,7 +15,6 @@ NAME = "$(printf '%0200d' 0)"
     "command, reason",
     [
         ("seq 1 30000 | (cd dist && xargs touch)", "The output has more than 20,000 files: `"),
-        ("seq 1 30000 | (cd dist && xargs mkdir)", "The output has more than 20,000 folders: `"),
         ("truncate -s 4GB dist/sparse.bin", "`sparse.bin` has 4 GB: a file of a site may have 25 MB at most"),
         ("truncate -s 10GB dist/sparse.bin", "ended with exit code 153: a file grew larger than 5 GB"),
         (
@@ -39,3 +38,10 @@ def test_f49_past_a_limit_the_build_fails_and_names_file_and_limit(tmp_path: Pat
         assert reason in (site.web.finished["reason"] or "")
         assert len(site.web.finished["reason"] or "") <= 500
         assert (site.web.finished["outcome"] == "failed") == bool(reason)
+
+
+def test_f49_folders_without_files_are_limited_too(tmp_path: Path) -> None:
+    settings = {"buildCommand": "mkdir dist; seq 1 2000 | (cd dist && xargs mkdir)", "outputDir": "dist"}
+    with make_site(tmp_path, {"a.txt": ""}, settings=settings, limits={"maxFiles": 1_000}) as site:
+        site.build()
+        assert "The output has more than 1,000 folders: `" in (site.web.finished or {})["reason"]

@@ -125,6 +125,7 @@ def test_a_lock_file_out_of_step_is_installed_with_a_warning(tmp_path: Path) -> 
         assert site.web.finished == {"outcome": "built", "reason": None}, site.web.log
         warnings = [line["text"] for line in site.web.lines if line["level"] == "warning"]
         assert warnings == ["The lock file does not go with package.json: using npm install instead"]
+        assert "EUSAGE" not in site.web.log
 
 
 def test_a_second_build_with_the_same_lock_file_skips_the_install(tmp_path: Path) -> None:
