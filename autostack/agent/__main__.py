@@ -26,6 +26,7 @@ PR_SET_DUMPABLE = 4
 def main() -> int:
     """Read arguments and token, build, return the exit code."""
     _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     options = _options()
     # Taken out at once: no program that we start, and nobody who reads /proc, is to find it there.
     token = os.environ.pop(TOKEN_VARIABLE, "") or sys.stdin.buffer.readline(MAX_TOKEN_BYTES).decode().strip()
@@ -36,6 +37,9 @@ def main() -> int:
         return EXIT_ENDED
     except InfrastructureError as error:
         print(f"the agent gave up: {error}", file=sys.stderr)
+        return EXIT_INFRASTRUCTURE
+    except OSError as error:
+        print(f"the agent gave up: {error.filename or 'this machine'}: {error.strerror}", file=sys.stderr)
         return EXIT_INFRASTRUCTURE
     return 0
 

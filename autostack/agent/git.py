@@ -11,9 +11,12 @@ import base64
 import ipaddress
 import os
 import re
+import resource
 import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import urllib.parse
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +26,7 @@ from autostack.agent.order import Credential, RepositoryOrder
 MAX_URL_CHARS = 2_000
 MAX_BRANCH_CHARS = 250
 MAX_REFS_BYTES = 10_000_000
+MAX_GIT_MEMORY_BYTES = 1_000_000_000
 DEFAULT_PORTS = {"https": 443, "http": 80}
 LOCAL_REPOSITORY = "/repository.git"
 # What follows from git's check-ref-format(1), and beyond it characters that no shell or log should meet.
@@ -267,25 +271,38 @@ def ls_remote(
 
 
 def _run(argv: list[str], env: dict[str, str], timeout_s: float, remote: Remote) -> str:
-    """Run git and return its output. Group-killed when late: the helper that speaks HTTP is a child of git."""
-    process = subprocess.Popen(
-        argv,
-        env=env,
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    """Run git and return its output. What it prints goes to files: a hostile server could fill our memory."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            argv,
+            env=env,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+        _wait(process, timeout_s, remote)
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode != 0:
+            raise explain(errors.read(MAX_REFS_BYTES).decode("utf-8", "replace"), remote)
+        return output.read(MAX_REFS_BYTES).decode("utf-8", "replace")
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float, remote: Remote) -> None:
+    """Wait for git within its limits; end its whole group when it is late: a child of git speaks HTTP."""
     try:
-        output, errors = process.communicate(timeout=timeout_s)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MAX_REFS_BYTES, MAX_REFS_BYTES))
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (MAX_GIT_MEMORY_BYTES, MAX_GIT_MEMORY_BYTES))
+    except ProcessLookupError:
+        pass
+    try:
+        process.wait(timeout_s)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        process.communicate()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         raise Unreachable(f"{remote.host} did not answer within {timeout_s:g} seconds") from None
-    if process.returncode != 0:
-        raise explain(errors.decode("utf-8", "replace"), remote)
-    return output[:MAX_REFS_BYTES].decode("utf-8", "replace")
 
 
 def parse_refs(output: str) -> Refs:
