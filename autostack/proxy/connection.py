@@ -49,12 +49,12 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._server.connections.add(self)
+        self._server.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._is_ended = True
         self._writable.set()
-        self._server.connections.discard(self)
+        self._server.remove(self)
         if self._task is not None:
             # Ends the read from the store, too.
             self._task.cancel()
@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
         self._waiting.append(received)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work())
-        if len(self._waiting) > MAX_WAITING:
+        if len(self._waiting) > MAX_WAITING and self._transport.is_reading():
             self._transport.pause_reading()
 
     def _answer_now(self, received: Received) -> Response | None:
@@ -136,7 +136,8 @@ class Connection(asyncio.Protocol):
             while self._waiting and not self._is_ended:
                 await self._answer(self._waiting.popleft())
             self._task = None
-            self._transport.resume_reading()
+            if not self._transport.is_closing() and not self._transport.is_reading():
+                self._transport.resume_reading()
         except StoreUnavailable as failure:
             log.warning("broke off in mid-body", error=failure.message)
             self._transport.abort()

@@ -7,7 +7,8 @@ ANSWER_TIMEOUT_S, so that a visitor never hangs on a store that stalls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator
 
 import structlog
 
@@ -141,20 +142,21 @@ def _platform_answer(request: Request) -> Response:
     return Response(start, b"" if request.is_head else body)
 
 
-async def _streamed(start: bytes, chunks: AsyncIterator[bytes]) -> Response:
+async def _streamed(start: bytes, chunks: AsyncGenerator[bytes, None]) -> Response:
     """Return a response once its first chunk is there: until then, an error can still be told as one."""
     first = await anext(chunks)
     return Response(start, first, _patiently(chunks))
 
 
-async def _patiently(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    # A stall in mid-body can only be answered by breaking off.
-    while True:
-        try:
-            async with asyncio.timeout(CHUNK_TIMEOUT_S):
-                chunk = await anext(chunks)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise StoreUnavailable("The object store stalled in the middle of a file.") from None
-        yield chunk
+async def _patiently(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with contextlib.aclosing(chunks):
+        while True:
+            # A stall in mid-body can only be answered by breaking off.
+            try:
+                async with asyncio.timeout(CHUNK_TIMEOUT_S):
+                    chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise StoreUnavailable("The object store stalled in the middle of a file.") from None
+            yield chunk

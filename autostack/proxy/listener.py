@@ -63,4 +63,6 @@ async def _take(redis: Redis, routes: RouteTable, kind: str, data: object) -> No
     for host, generation in announcement.generations.items():
         routes.announced(host, generation)
     async with redis.pipeline(transaction=True) as reply:
-        await reply.rpush(announcement.reply_to, b"heard").expire(announcement.reply_to, REPLY_TTL_S).execute()
+        reply.rpush(announcement.reply_to, b"heard")
+        reply.expire(announcement.reply_to, REPLY_TTL_S)
+        await reply.execute()

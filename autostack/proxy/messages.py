@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 
 REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -30,7 +30,7 @@ class Response:
 
     head: bytes
     body: bytes = b""
-    chunks: AsyncIterator[bytes] | None = field(default=None)
+    chunks: AsyncGenerator[bytes, None] | None = None
 
 
 def head(status: int, headers: list[tuple[str, str]]) -> bytes:

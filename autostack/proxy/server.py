@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from email.utils import formatdate
 
@@ -15,11 +16,12 @@ TICK_S = 0.25
 
 
 class Server:
-    """All connections of one process. `connections` is theirs to keep."""
+    """All connections of one process."""
 
     def __init__(self, handler: Handler, settings: Settings) -> None:
         self.handler = handler
-        self.connections: set[Connection] = set()
+        self._connections: set[Connection] = set()
+        self._all_gone = asyncio.Event()
         self.header_timeout_s = settings.proxy_header_timeout_s
         self.idle_timeout_s = settings.proxy_idle_timeout_s
         self.date_line = b""
@@ -37,14 +39,25 @@ class Server:
     async def stop(self) -> None:
         """Accept no one else, let what is under way finish within the drain time-out, then break off."""
         self._listener.close()
-        for connection in list(self.connections):
+        for connection in list(self._connections):
             connection.finish()
-        deadline = self.now() + self._drain_timeout_s
-        while self.connections and self.now() < deadline:
-            await asyncio.sleep(0.02)
-        for connection in list(self.connections):
+        if self._connections:
+            self._all_gone.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_gone.wait(), self._drain_timeout_s)
+        for connection in list(self._connections):
             connection.abort()
         self._ticker.cancel()
+
+    def add(self, connection: Connection) -> None:
+        """Watch a new connection's deadline."""
+        self._connections.add(connection)
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection that is gone."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._all_gone.set()
 
     async def _tick(self) -> None:
         # One timer for all: setting one for every request would cost more than answering it.
@@ -52,7 +65,7 @@ class Server:
             await asyncio.sleep(TICK_S)
             self._set_date()
             now = self.now()
-            for connection in list(self.connections):
+            for connection in list(self._connections):
                 connection.check_deadline(now)
 
     def _set_date(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -57,7 +57,7 @@ class Stream:
 
     total: int
     length: int
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
 
 
 @contextlib.contextmanager
@@ -120,7 +120,7 @@ class Store:
         return Stream(result.meta["size"], after_last - first, self._chunks_async(key, result))
 
     @staticmethod
-    async def _chunks_async(key: str, result: GetResult) -> AsyncIterator[bytes]:
+    async def _chunks_async(key: str, result: GetResult) -> AsyncGenerator[bytes, None]:
         with _our_errors(key):
             async for chunk in result.stream(min_chunk_size=STREAM_CHUNK_BYTES):
                 yield bytes(chunk)
