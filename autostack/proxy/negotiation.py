@@ -87,8 +87,9 @@ def parse_range(header: str, size: int) -> ByteRange | None:
     first, last, suffix = match.groups()
     if suffix is not None:
         return _within(max(size - int(suffix), 0), size, size)
-    end = int(last) + 1 if last else size
-    return _within(int(first), min(end, size), size) if end > int(first) else None
+    if last and int(last) < int(first):
+        return None
+    return _within(int(first), min(int(last) + 1, size) if last else size, size)
 
 
 def _within(start: int, end: int, size: int) -> ByteRange:

@@ -92,9 +92,10 @@ def _redirect(decision: Redirect, request: Request, is_preview: bool) -> Respons
 
 
 def _serve(decision: Serve, request: Request, is_preview: bool) -> Plan | Response:
-    variant = _choose_variant(decision.file, request)
+    # Conditions and ranges are for requests that would succeed without them (RFC 9110, 13.2.1).
+    may_be_part = decision.role is not Role.NOT_FOUND and not request.is_head
+    variant = _choose_variant(decision.file, request, may_be_part)
     if decision.role is Role.NOT_FOUND:
-        # Conditions and ranges are for requests that would succeed without them (RFC 9110, 13.2.1).
         return _whole(decision, variant, request, is_preview)
     status = _precondition_status(variant.etag, request)
     if status is not None:
@@ -108,9 +109,9 @@ def _serve(decision: Serve, request: Request, is_preview: bool) -> Plan | Respon
     return Plan(_file_head(decision, variant, 206, is_preview, part), variant.blob, part)
 
 
-def _choose_variant(file: File, request: Request) -> Variant:
+def _choose_variant(file: File, request: Request, may_be_part: bool) -> Variant:
     accepts = request.headers.get(b"accept-encoding", b"").decode("latin-1")
-    asks_for_range = b"range" in request.headers and not request.is_head
+    asks_for_range = may_be_part and b"range" in request.headers
     if not file.encodings or (asks_for_range and not refuses_identity(accepts) and _if_range_holds(file, request)):
         # Parts are of the plain file, so that a download can be resumed whatever was negotiated before.
         return Variant(file.identity, None)
