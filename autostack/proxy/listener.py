@@ -22,12 +22,14 @@ CONNECT_TIMEOUT_S = 2.0
 
 async def listen(redis_url: str, routes: RouteTable) -> None:
     """Pass on announcements to the route table, for ever."""
+    last_words = ""
     while True:
         redis = Redis.from_url(redis_url, socket_connect_timeout=CONNECT_TIMEOUT_S)
         try:
             await _listen_until_cut_off(redis, routes)
         except (RedisError, OSError) as error:
-            log.warning("no announcements", error=str(error))
+            if last_words != (last_words := str(error)):
+                log.warning("no announcements", error=last_words)
         finally:
             routes.hears_announcements(False)
             await redis.aclose()
