@@ -39,6 +39,7 @@ class Chaos:
         self._trouble = Trouble()
         self._open: set[asyncio.StreamWriter] = set()
         self.connections = 0
+        self.resets = 0
         self.bytes_passed = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -124,6 +125,7 @@ class Chaos:
                 self.bytes_passed += len(rest)
                 chunk = chunk[len(rest) :]
             if chunk:
+                self.resets += 1
                 _reset(to)
                 _reset(back)
                 return

@@ -49,7 +49,8 @@ class Announcement:
 def announce(redis: Redis, generations: Mapping[str, int], timeout_s: float) -> bool:
     """Tell the proxies and wait for their word; tell whether every one of them gave it within `timeout_s`.
 
-    False also when Redis is away, or no proxy listens: one may be serving nevertheless.
+    False also when Redis is away, or no proxy listens: one may be serving nevertheless. How long an absent Redis is
+    tried is up to the client's own retries.
     """
     announcement = Announcement(dict(generations), REPLIES + uuid.uuid4().hex)
     deadline = time.monotonic() + timeout_s

@@ -1,4 +1,4 @@
-"""The stores that the contract suite runs on."""
+"""Servers that many tests share: each is started once a run, by the first test that asks for it."""
 
 from __future__ import annotations
 
