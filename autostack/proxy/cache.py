@@ -12,10 +12,7 @@ V = TypeVar("V")
 
 
 class BoundedCache(Generic[K, V]):
-    """Values with a cost each; those longest unused leave when the sum passes `max_cost`.
-
-    One that costs more than an eighth of it is not kept, so that no single value can empty the cache.
-    """
+    """Values with a cost each; those longest unused leave when the sum passes `max_cost`."""
 
     def __init__(self, max_cost: int) -> None:
         self.max_cost = max_cost
@@ -25,10 +22,6 @@ class BoundedCache(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    @property
-    def max_entry_cost(self) -> int:
-        return self.max_cost // 8
-
     def get(self, key: K) -> V | None:
         entry = self._entries.get(key)
         if entry is None:
@@ -37,10 +30,9 @@ class BoundedCache(Generic[K, V]):
         return entry[0]
 
     def put(self, key: K, value: V, cost: int) -> None:
-        """Keep a value, unless it costs too much."""
+        """Keep a value. One that costs more than there is room takes all of it."""
         self.discard(key)
-        if cost > self.max_entry_cost:
-            return
+        cost = min(cost, self.max_cost)
         self._entries[key] = (value, cost)
         self.cost += cost
         while self.cost > self.max_cost:

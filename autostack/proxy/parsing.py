@@ -25,7 +25,7 @@ METHODS = (b"GET", b"HEAD")
 HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{0,5})?")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Received:
     """A request, or the status that refuses it, and what becomes of the connection afterwards."""
 

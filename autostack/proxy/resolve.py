@@ -26,7 +26,7 @@ class Role(Enum):
     NOT_FOUND = 404
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Serve:
     """Answer with this file. `path` is its path in the manifest."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from autostack.proxy import pages
 from autostack.proxy.messages import Request, Response, head
@@ -30,7 +31,7 @@ BASE_HEADERS = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "stri
 PREVIEW_HEADERS = [("X-Robots-Tag", "noindex")]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
     """A response whose body is part of a blob that is yet to be fetched."""
 
@@ -39,8 +40,7 @@ class Plan:
     part: ByteRange
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(NamedTuple):
     """One of a file's encodings: what the client gets under one entity tag. `encoding` None is the plain file."""
 
     blob: Blob

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 MAX_HOSTS = 20_000
 # With a known route to fall back on, a visitor is not kept waiting for a store that stalls.
-REFRESH_TIMEOUT_S = 0.5
+REFRESH_TIMEOUT_S = 1.0
 # After a failure the store is left alone for this long.
 RETRY_AFTER_S = 1.0
 

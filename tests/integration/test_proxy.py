@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,9 +17,10 @@ import pytest
 
 from autostack.settings import load_settings
 from autostack.sites import keys
+from autostack.sites.manifest import Manifest
 from autostack.sites.routes import Route, write_route
 from autostack.sites.store import Store, open_store
-from tests.sites import Answer, Proxy, publish, read_all, running_proxy
+from tests.sites import Answer, Proxy, make_file, publish, read_all, running_proxy
 
 HEADER_TIMEOUT_S = 1
 IDLE_TIMEOUT_S = 3
@@ -166,6 +168,18 @@ def test_a_manifest_that_is_gone_is_503_and_not_another_site(proxy, store):
     route = publish(store, "damaged", {"/index.html": b"1"})
     store.delete(keys.manifest(route.project_id, route.deployment_id))
     assert proxy.get("/", host="damaged.localhost").status == 503
+
+
+def test_the_largest_manifest_is_read_once(proxy, store):
+    route = publish(store, "large", {"/index.html": b"home"})
+    key = keys.manifest(route.project_id, route.deployment_id)
+    manifest = Manifest.from_json(store.get(key))
+    page = make_file("/index.html", b"home", ("br", "zstd"))[0]
+    files = manifest.files | {f"/{'folder' * 10}/{number}.html": page for number in range(20_000)}
+    store.put(key, replace(manifest, files=files).to_json())
+    assert proxy.get("/", host="large.localhost").body == b"home"
+    store.delete(key)
+    assert proxy.get("/", host="large.localhost").body == b"home"
 
 
 def test_one_connection_answers_many_requests(proxy):
