@@ -105,6 +105,7 @@ class Settings(BaseSettings):
     route_ttl_ms: int = Field(1_000, alias="ROUTE_TTL")
     proxy_header_timeout_s: int = Field(10, alias="PROXY_HEADER_TIMEOUT")
     proxy_idle_timeout_s: int = Field(75, alias="PROXY_IDLE_TIMEOUT")
+    proxy_drain_timeout_s: int = Field(30, alias="PROXY_DRAIN_TIMEOUT")
     proxy_cache_mb: int = Field(128, alias="PROXY_CACHE_SIZE")
 
     # Limits on requests, as `count/unit`

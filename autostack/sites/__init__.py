@@ -1,1 +1,1 @@
-"""What web, workers and the proxy share about a deployed site: the object store, manifests, routes, host labels."""
+"""What web, worker and proxy share about a deployed site: where its files are, what is in it, which host shows it."""

@@ -1,0 +1,78 @@
+"""Writing into a local folder so that neither a reader nor a power cut ever sees half a file."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from autostack.sites.errors import StoreUnavailable
+
+# obstore names its unfinished files so too, and leaves such names out when it lists.
+LOCK = "lock#0"
+
+
+@contextlib.contextmanager
+def _our_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(f"Could not write {path}: {error.strerror}") from error
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace a file at once, content and name on disk when this returns. Raises StoreUnavailable."""
+    draft = path.with_name(f"{path.name}#{secrets.randbelow(10**12)}")
+    with _our_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write_and_sync(draft, data)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def swap(path: Path, data: bytes, seen: bytes | None) -> bool:
+    """Replace a file if its content is still `seen` (None: not there), one process at a time. Tell whether it was."""
+    with _locked(path):
+        try:
+            current = path.read_bytes()
+        except FileNotFoundError:
+            current = None
+        if current != seen:
+            return False
+        write_durably(path, data)
+        return True
+
+
+def _write_and_sync(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    # The new name is an entry of the folder, and reaches the disk with it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    # One lock a folder, in a file of its own, for those it guards are replaced. The kernel frees it when we die.
+    with _our_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.with_name(LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,63 @@
+"""The names of objects in the store. Every part is checked, so that no name reaches outside its folder."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+CACHE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def project(project_id: str) -> str:
+    """Return the folder of everything that belongs to a project. Raises ValueError for what is no UUID."""
+    return f"projects/{_uuid(project_id)}"
+
+
+def blobs(project_id: str) -> str:
+    """Return the folder of a project's blobs."""
+    return f"{project(project_id)}/blobs"
+
+
+def blob(project_id: str, sha256: str) -> str:
+    """Return the name of a file's content. Raises ValueError unless `sha256` is 64 lower-case hex digits."""
+    return f"{blobs(project_id)}/{_matching(SHA256, sha256, 'SHA-256')}"
+
+
+def deployment(project_id: str, deployment_id: str) -> str:
+    """Return the folder of one deployment."""
+    return f"{project(project_id)}/deployments/{_uuid(deployment_id)}"
+
+
+def manifest(project_id: str, deployment_id: str) -> str:
+    """Return the name of a deployment's manifest."""
+    return f"{deployment(project_id, deployment_id)}/manifest.json"
+
+
+def caches(project_id: str) -> str:
+    """Return the folder of a project's build caches."""
+    return f"{project(project_id)}/cache"
+
+
+def cache(project_id: str, name: str) -> str:
+    """Return the name of a build cache. Raises ValueError for anything but letters, digits and `._-`."""
+    return f"{caches(project_id)}/{_matching(CACHE_NAME, name, 'cache name')}.tar.zst"
+
+
+def route(host: str) -> str:
+    """Return the name of a host's route: a label under SITES_DOMAIN, or a whole custom domain. Raises ValueError."""
+    return f"routes/{_matching(HOST, host, 'host')}.json"
+
+
+def _uuid(text: str) -> str:
+    # UUID() also reads braces and URNs; only the canonical form names an object, so that nothing has two names.
+    if str(UUID(text)) != text:
+        raise ValueError(f"not a UUID in its canonical form: {text!r}")
+    return text
+
+
+def _matching(pattern: re.Pattern[str], text: str, what: str) -> str:
+    if pattern.fullmatch(text) is None:
+        raise ValueError(f"not a {what}: {text!r}")
+    return text
