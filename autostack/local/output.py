@@ -45,15 +45,18 @@ class Relay:
 
     def say(self, name: str, text: str) -> None:
         """Add a line of the supervisor's own about the process."""
-        self._carry(name, text.encode(), is_shown=True)
+        self._write(name, text.encode(), is_shown=True)
 
     def last_line(self, name: str) -> str:
-        """Return the last line with anything on it, or nothing: most often why a process ended."""
+        """Return the last line that a process printed, or nothing: most often why it ended."""
         return self._last_lines.get(name, "")
 
     def _carry(self, name: str, line: bytes, *, is_shown: bool) -> None:
         if line.strip():
             self._last_lines[name] = line.decode(errors="replace").strip()
+        self._write(name, line, is_shown=is_shown)
+
+    def _write(self, name: str, line: bytes, *, is_shown: bool) -> None:
         if name not in self._files:
             self._files[name] = LogFile(self._folder / f"{name}.log")
         self._files[name].append(line)

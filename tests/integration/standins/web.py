@@ -5,6 +5,7 @@ import os
 import subprocess
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 SITE = Path(os.environ["DATA_DIR"]) / "site"
@@ -22,7 +23,7 @@ def deploy(project: dict[str, str]) -> dict[str, object]:
 
 
 class Handler(BaseHTTPRequestHandler):
-    deployment: dict[str, object] = {}
+    deployment: ClassVar[dict[str, object]] = {}
 
     def do_GET(self):
         answers = {"/healthz": {}, "/api/projects": {"projects": PROJECTS}, "/api/deployments/1": Handler.deployment}
