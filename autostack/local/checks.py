@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from autostack.errors import ConfigurationError
+from autostack.local.folders import LOCK_FILE
 
 MIN_FREE_BYTES = 500_000_000
 MIN_NODE_MAJOR = 20
@@ -24,12 +25,15 @@ LOCK_TIMEOUT_S = 5
 
 def missing_tools() -> Iterator[str]:
     """Yield a line for each program that builds need and that this machine lacks, or has too old."""
-    for name in ("git", "node", "npm"):
-        version = tool_version(name)
-        if version is None:
-            yield f"{name} is not installed, or not found on PATH: install it{_node_hint(name)}."
-        elif name == "node" and int(version.split(".")[0]) < MIN_NODE_MAJOR:
-            yield f"Node {version} is too old: install version {MIN_NODE_MAJOR} or newer."
+    if tool_version("git") is None:
+        yield "git is not installed, or not found on PATH: install it."
+    node = tool_version("node")
+    if node is None:
+        yield f"node is not installed, or not found on PATH: install Node {MIN_NODE_MAJOR} or newer."
+    elif int(node.split(".")[0]) < MIN_NODE_MAJOR:
+        yield f"Node {node} is too old: install version {MIN_NODE_MAJOR} or newer."
+    elif tool_version("npm") is None:
+        yield "npm is not installed, or not found on PATH: install it, it mostly comes with Node."
 
 
 def tool_version(name: str) -> str | None:
@@ -73,7 +77,7 @@ def require_disk_space(folder: Path) -> None:
 def lock(data_dir: Path) -> IO[str]:
     """Return the data folder's lock, held until it is closed here and in every fork. Raises ConfigurationError."""
     deadline = time.monotonic() + LOCK_TIMEOUT_S
-    file = (data_dir / "autostack.lock").open("w")
+    file = (data_dir / LOCK_FILE).open("w")
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,7 +88,3 @@ def lock(data_dir: Path) -> IO[str]:
             time.sleep(0.1)
         else:
             return file
-
-
-def _node_hint(name: str) -> str:
-    return f" with Node {MIN_NODE_MAJOR} or newer" if name != "git" else ""

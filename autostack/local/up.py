@@ -16,7 +16,7 @@ from pathlib import Path
 import autostack
 from autostack.errors import ConfigurationError
 from autostack.local import checks, child, example_repository, example_site, procfile, readiness
-from autostack.local.folders import make_private, socket_folder
+from autostack.local.folders import claim_data_folder, make_private, socket_folder
 from autostack.local.postgres import Postgres
 from autostack.local.stack import Service, Stack, supervise
 from autostack.local.valkey import Valkey
@@ -25,7 +25,7 @@ from autostack.settings import Settings, load_settings
 ADDRESS = "127.0.0.1"
 PROCFILE = Path(autostack.__file__).parents[1] / "Procfile"
 READY_TIMEOUT_S = 120
-POLL_S = 0.1
+POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,13 @@ class Options:
 
 def up(options: Options) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code. Raises ConfigurationError when it cannot start."""
-    data_dir = make_private(options.data_dir.absolute())
+    data_dir = claim_data_folder(options.data_dir.absolute())
     checks.require_disk_space(data_dir)
     with checks.lock(data_dir), _ended_by_signals():
         check_machine(options)
         settings, stack = plan(options, data_dir)
-        return _serve(options, settings, stack)
+        account = example_site.read_or_make(data_dir) if options.example else example_site.read(data_dir)
+        return _serve(stack, settings, lambda: _welcome(settings, account, deploys=options.example))
 
 
 def check_machine(options: Options) -> None:
@@ -128,13 +129,13 @@ def _read_procfile(path: Path) -> dict[str, tuple[str, ...]]:
         raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from None
 
 
-def _serve(options: Options, settings: Settings, stack: Stack) -> int:
+def _serve(stack: Stack, settings: Settings, welcome: Callable[[], str]) -> int:
     child.adopt_orphans()
     supervisor = multiprocessing.get_context("fork").Process(target=supervise, args=(stack, os.getpid()))
     supervisor.start()
     try:
         if _wait_until_ready(supervisor, _readiness(settings, stack, supervisor)):
-            _say(_welcome(options, settings) + "\nready")
+            _say(f"{welcome()}\nready")
         supervisor.join()
     except KeyboardInterrupt:
         return 0
@@ -169,10 +170,9 @@ def _wait_until_ready(supervisor: BaseProcess, checks: dict[str, Callable[[], bo
     return True
 
 
-def _welcome(options: Options, settings: Settings) -> str:
-    if not options.example:
-        return banner(settings, example_site.read(settings.data_dir), None)
-    account = example_site.read_or_make(settings.data_dir)
+def _welcome(settings: Settings, account: example_site.Example | None, *, deploys: bool) -> str:
+    if account is None or not deploys:
+        return banner(settings, account, None)
     try:
         deployed = example_site.deploy(settings, account)
     except example_site.ExampleFailed as error:

@@ -11,9 +11,10 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx2
@@ -22,8 +23,8 @@ import psycopg
 import pytest
 import redis
 
-from autostack.local import checks
 from autostack.local.folders import socket_folder
+from tests.integration.test_embedded_services import AS_NOBODY, NOBODY
 from tests.services import running_postgres, running_valkey
 
 CHECKOUT = Path(__file__).parents[2]
@@ -31,7 +32,6 @@ STANDINS = Path(__file__).with_name("standins")
 AUTOSTACK = str(Path(sys.executable).with_name("autostack"))
 TIMEOUT_S = 40
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user or to mount")
-pytestmark = pytest.mark.xdist_group("up")
 
 
 def free_port() -> int:
@@ -43,7 +43,7 @@ def free_port() -> int:
 class Up:
     """One `autostack up`, and what it has printed."""
 
-    def __init__(self, data_dir: Path, *options: str, prefix: tuple[str, ...] = (), **variables: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, prefix: Sequence[str] = (), **variables: str) -> None:
         self.data_dir, self.port, self.proxy_port = data_dir, free_port(), free_port()
         arguments = [f"--data-dir={data_dir}", f"--port={self.port}", f"--proxy-port={self.proxy_port}"]
         if not any(option.startswith("--procfile") for option in options):
@@ -273,7 +273,6 @@ def test_a_missing_program_is_one_line(tmp_path, missing):
         if path := shutil.which(name):
             (tools / name).symlink_to(path)
     (line,) = refusal(Up(tmp_path / "var", PATH=str(tools)))
-    # npm is a script that node runs: without node there is no npm either.
     assert line.startswith(f"autostack: {missing} is not installed, or not found on PATH")
 
 
@@ -300,6 +299,7 @@ def test_a_full_disk_is_one_line(tmp_path):
 def test_a_data_folder_of_another_version_is_one_line(tmp_path):
     cluster = tmp_path / "var/postgres"
     cluster.mkdir(parents=True)
+    (tmp_path / "var/autostack.lock").touch()
     (cluster / "PG_VERSION").write_text("14\n")
     (line,) = refusal(Up(tmp_path / "var"))
     assert "is of PostgreSQL 14, this Autostack runs 18" in line
@@ -336,9 +336,27 @@ def test_ending_it_while_it_starts_leaves_nothing_either(tmp_path):
 def test_the_example_of_an_unreadable_account_file_is_one_line(tmp_path):
     data_dir = tmp_path / "var"
     data_dir.mkdir()
+    (data_dir / "autostack.lock").touch()
     (data_dir / "example.json").write_text(json.dumps(["no account"]))
-    assert "cannot be read: delete it" in refusal(Up(data_dir, "--example"))[-1]
+    (line,) = refusal(Up(data_dir, "--example"))
+    assert "cannot be read: delete it" in line
 
 
-def test_the_disk_check_is_about_the_folder_that_is_used():
-    assert checks.MIN_FREE_BYTES > 16_000_000, "PostgreSQL's first log segment must fit"
+def test_a_folder_of_other_things_is_not_taken_for_a_data_folder(tmp_path):
+    (tmp_path / "thesis.odt").touch()
+    mode = tmp_path.stat().st_mode
+    assert refusal(Up(tmp_path)) == [
+        f"autostack: {tmp_path} holds something else: choose an empty folder with --data-dir."
+    ]
+    assert tmp_path.stat().st_mode == mode
+
+
+@as_root
+def test_an_ordinary_user_runs_it_too_and_leaves_no_orphan_at_sigkill():
+    with tempfile.TemporaryDirectory(dir="/tmp") as home:
+        os.chown(home, NOBODY, NOBODY)
+        up = Up(Path(home) / "var", prefix=AS_NOBODY, HOME=home, PYTHONDONTWRITEBYTECODE="1")
+        up.until("ready")
+        assert {process.uids().effective for process in up.family()} == {NOBODY}
+        up.end(signal.SIGKILL)
+        eventually(lambda: up.family() == [])
