@@ -13,6 +13,8 @@ from autostack.errors import ConfigurationError
 SOURCE = Path(__file__).with_name("example")
 FOLDER = "example.git"
 BRANCH = "main"
+# What a build of the source in its place would leave there.
+NOT_SOURCE = (":(exclude)node_modules", ":(exclude)dist")
 GIT_TIMEOUT_S = 30
 # The same commit on every machine: nothing of the user's own configuration, a fixed author, a fixed time.
 IDENTITY = {
@@ -48,7 +50,7 @@ def make(data_dir: Path) -> None:
 
 def _commit(repository: Path) -> None:
     git_dir = f"--git-dir={repository}"
-    _git(git_dir, f"--work-tree={SOURCE}", "add", "--all", "--force", ".")
+    _git(git_dir, f"--work-tree={SOURCE}", "add", "--all", ".", *NOT_SOURCE)
     tree = _git(git_dir, "write-tree")
     parents = _git(git_dir, "for-each-ref", "--format=%(objectname)", f"refs/heads/{BRANCH}").split()
     if parents and _git(git_dir, "rev-parse", f"{parents[0]}^{{tree}}") == tree:
