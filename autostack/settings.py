@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     max_cache_size_mb: int = Field(1_000, alias="MAX_CACHE_SIZE", ge=0)
     build_attempts: int = Field(2, alias="BUILD_ATTEMPTS", ge=1, le=10)
     repo_hosts_allowed: Names = Field(frozenset(), alias="REPO_HOSTS_ALLOWED")
+    # The one `file://` address that may be cloned: the example that `autostack up` makes.
+    example_repository: str | None = Field(None, alias="EXAMPLE_REPOSITORY")
     repo_timeout_s: int = Field(10, alias="REPO_TIMEOUT")
 
     # Background work

@@ -49,7 +49,7 @@ def _running(service: Postgres | Valkey, stop_signal: signal.Signals) -> Iterato
         _wait_until_it_answers(service, process, log)
         yield service.url
     finally:
-        _stop(process, stop_signal)
+        _stop(service, process, stop_signal)
         # Servers that have ended well leave no socket; another one may still have its own in there.
         with contextlib.suppress(OSError):
             service.sockets.rmdir()
@@ -63,11 +63,12 @@ def _wait_until_it_answers(service: Postgres | Valkey, process: subprocess.Popen
         time.sleep(0.05)
 
 
-def _stop(process: subprocess.Popen[bytes], stop_signal: signal.Signals) -> None:
+def _stop(service: Postgres | Valkey, process: subprocess.Popen[bytes], stop_signal: signal.Signals) -> None:
     if process.poll() is None:
         # bubblewrap forwards no signals: the server is its only child.
-        family = psutil.Process(process.pid)
-        (family.children() or [family])[0].send_signal(stop_signal)
+        outer = psutil.Process(process.pid)
+        inner = outer.children() if service.is_wrapped() else []
+        (inner or [outer])[0].send_signal(stop_signal)
     try:
         process.wait(timeout=20)
     except subprocess.TimeoutExpired:

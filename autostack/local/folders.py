@@ -16,6 +16,18 @@ LONGEST_SOCKET_NAME = "/.s.PGSQL.5432"
 # libpq takes a comma in `host` for a list of hosts.
 PLAIN_PATH = re.compile(r"[\w./@+=~ -]+", re.ASCII)
 
+LOCK_FILE = "autostack.lock"
+# What only a data folder holds: the lock of `autostack up`, or the secrets that any of the programs may have made.
+MARKS = (LOCK_FILE, "secrets.json")
+
+
+def claim_data_folder(data_dir: Path) -> Path:
+    """Make the data folder, or check that a folder that is there may become or is one. Raises ConfigurationError."""
+    if data_dir.is_dir() and not any((data_dir / mark).exists() for mark in MARKS) and any(data_dir.iterdir()):
+        # Closing somebody's home folder or /tmp to everyone else is not what a slip in --data-dir should do.
+        raise ConfigurationError(f"{data_dir} holds something else: choose an empty folder with --data-dir.")
+    return make_private(data_dir)
+
 
 def make_private(folder: Path) -> Path:
     """Make a folder that only its owner may enter, or check that it is one. Raises ConfigurationError."""

@@ -13,6 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 
 import psycopg
@@ -36,7 +37,8 @@ class Postgres:
 
     folder: Path
     sockets: Path
-    name: str = "postgres"
+    name: ClassVar[str] = "postgres"
+    variable: ClassVar[str] = "DATABASE_URL"
 
     @property
     def url(self) -> str:
@@ -60,6 +62,10 @@ class Postgres:
         }
         flags = [flag for name, value in options.items() for flag in ("-c", f"{name}={value}")]
         return [*_as_ordinary_user(), binaries.postgres("postgres"), "-D", str(self.folder), *flags]
+
+    def is_wrapped(self) -> bool:
+        """Tell whether the command is a sandbox around the server, which forwards no signals to it."""
+        return os.geteuid() == 0
 
     def answers(self) -> bool:
         """Tell whether the server takes connections."""

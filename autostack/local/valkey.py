@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 
 from autostack.local import binaries
@@ -17,7 +18,8 @@ class Valkey:
 
     folder: Path
     sockets: Path
-    name: str = "valkey"
+    name: ClassVar[str] = "valkey"
+    variable: ClassVar[str] = "REDIS_URL"
 
     @property
     def socket_path(self) -> Path:
@@ -47,6 +49,10 @@ class Valkey:
         }
         flags = [word for name, value in options.items() for word in (f"--{name}", value)]
         return [binaries.valkey(), *flags]
+
+    def is_wrapped(self) -> bool:
+        """Tell whether the command is a sandbox around the server, which forwards no signals to it."""
+        return False
 
     def answers(self) -> bool:
         """Tell whether the server has read its files and takes commands."""
