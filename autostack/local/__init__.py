@@ -1,0 +1,1 @@
+"""What `autostack up` starts on one machine: PostgreSQL, Valkey and the Procfile's processes."""
