@@ -20,6 +20,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from autostack.errors import ConfigurationError
 
 MB = 1_000_000
+# The spec's lower bound; development may go below it, so that tests are quick.
+MIN_BCRYPT_ROUNDS = 10
 DURATION = re.compile(r"(\d+)\s*(ms|s|m|h|d|w)?")
 SECONDS_PER_UNIT = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -79,6 +81,7 @@ class Settings(BaseSettings):
     refresh_token_secret: SecretStr | None = Field(None, alias="REFRESH_TOKEN_SECRET")
     jwt_expires_in_s: int = Field(7 * 86_400, alias="JWT_EXPIRES_IN")
     refresh_token_expires_in_s: int = Field(30 * 86_400, alias="REFRESH_TOKEN_EXPIRES_IN")
+    bcrypt_rounds: int = Field(12, alias="BCRYPT_ROUNDS", ge=4, le=18)
 
     # Builds
     build_executor: Literal["local"] = Field("local", alias="BUILD_EXECUTOR")
@@ -93,6 +96,8 @@ class Settings(BaseSettings):
     max_cache_size_mb: int = Field(1_000, alias="MAX_CACHE_SIZE", ge=0)
     build_attempts: int = Field(2, alias="BUILD_ATTEMPTS", ge=1, le=10)
     repo_hosts_allowed: Names = Field(frozenset(), alias="REPO_HOSTS_ALLOWED")
+    # The one `file://` address that may be cloned: the example that `autostack up` makes.
+    example_repository: str | None = Field(None, alias="EXAMPLE_REPOSITORY")
     repo_timeout_s: int = Field(10, alias="REPO_TIMEOUT")
 
     # Background work
@@ -133,6 +138,8 @@ class Settings(BaseSettings):
             raise ValueError(f"{', '.join(missing)} must be set in production")
         if not self.app_url.startswith("https://"):
             raise ValueError("APP_URL must begin with https:// in production")
+        if self.bcrypt_rounds < MIN_BCRYPT_ROUNDS:
+            raise ValueError(f"BCRYPT_ROUNDS must be at least {MIN_BCRYPT_ROUNDS} in production")
         return self
 
     @property
