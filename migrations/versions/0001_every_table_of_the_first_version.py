@@ -186,7 +186,6 @@ def upgrade() -> None:
             ["deployments.id"],
             name=op.f("fk_site_hosts_deployment_id"),
             ondelete="SET NULL",
-            use_alter=True,
         ),
         sa.ForeignKeyConstraint(
             ["project_id"], ["projects.id"], name=op.f("fk_site_hosts_project_id"), ondelete="SET NULL"
