@@ -20,6 +20,7 @@ from sqlalchemy import text
 from autostack import create_app
 from autostack.extensions import db, redis
 from autostack.settings import Settings, load_settings
+from tests.git_server import GitServer, make_repository, serve_repositories
 from tests.people import Api, Browser, Person, make_person
 from tests.services import running_postgres, running_valkey
 
@@ -95,6 +96,24 @@ def make_app(app: Flask, make_settings: Callable[..., Settings]) -> AppMaker:
         return other
 
     return make
+
+
+@pytest.fixture(scope="session")
+def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    """`site.git` (main and next), `other.git` (main), `empty.git`."""
+    folder = tmp_path_factory.mktemp("git")
+    site = make_repository(folder / "site.git", {"index.html": "<h1>hi</h1>"})
+    site.commit({"index.html": "<h1>next</h1>"}, branch="next")
+    make_repository(folder / "other.git", {"index.html": "other"})
+    make_repository(folder / "empty.git")
+    with serve_repositories(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def site(git_server: GitServer) -> str:
+    """The address of a repository with the branches `main` and `next`."""
+    return git_server.url("site.git")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ pages = Blueprint("accounts", __name__)
 @public
 def index() -> Response:
     known = current_user.is_authenticated
-    return make_response(redirect(url_for("projects.list_projects" if known else "accounts.login")))
+    return make_response(redirect(url_for("projects.index" if known else "accounts.login")))
 
 
 @pages.get("/login")
@@ -41,7 +41,7 @@ def log_in() -> Response:
     except Invalid as error:
         return _form("accounts/login.html", error, error.details)
     except service.InvalidCredentials as error:
-        return _form("accounts/login.html", error, {"password": error.message})
+        return _form("accounts/login.html", error, {"form": error.message})
     return _begin(user, given.remember, f"Welcome back, {user.name}.")
 
 
@@ -67,7 +67,7 @@ def sign_up() -> Response:
 
 @pages.post("/logout")
 @signed_in
-def log_out() -> Response:
+def logout() -> Response:
     identity.end_session()
     flash("You are logged out.", "success")
     return see_other(url_for("accounts.login"))
@@ -81,7 +81,7 @@ def _begin(user: User, remember: bool, greeting: str) -> Response:
 
 def _target() -> str:
     asked = request.args.get("next") or request.form.get("next")
-    return local_path(asked, url_for("projects.list_projects"))
+    return local_path(asked, url_for("projects.index"))
 
 
 def _form(template: str, error: AutostackError | None = None, errors: Mapping[str, str] | None = None) -> Response:
