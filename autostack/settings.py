@@ -23,6 +23,7 @@ MB = 1_000_000
 # The spec's lower bound; development may go below it, so that tests are quick.
 MIN_BCRYPT_ROUNDS = 10
 DURATION = re.compile(r"(\d+)\s*(ms|s|m|h|d|w)?")
+RATE = re.compile(r"[1-9]\d*\s*(/|per)\s*(\d+\s*)?(second|minute|hour|day)s?", re.IGNORECASE)
 SECONDS_PER_UNIT = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -122,6 +123,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return frozenset(re.split(r"[\s,]+", value.strip().lower())) - {""} if isinstance(value, str) else value
+
+    @field_validator("rate_limit_auth", "rate_limit_deployments", "rate_limit_api")
+    @classmethod
+    def _check_rate(cls, value: str) -> str:
+        if not RATE.fullmatch(value.strip()):
+            raise ValueError("must be a rate such as 5/minute or 10/hour")
+        return value
 
     @field_validator("jwt_expires_in_s", "refresh_token_expires_in_s", mode="before")
     @classmethod

@@ -32,7 +32,9 @@ def begin_browser_session(user: User, remember: bool) -> None:
 def end_session() -> None:
     """End the session that this request came with."""
     service.log_out(current_session())
-    session.clear()
+    # A bearer token's session is not the one of the cookie that may have come along.
+    if bearer_token() is None:
+        session.clear()
 
 
 def current_session() -> Session:

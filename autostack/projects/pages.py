@@ -10,7 +10,7 @@ from flask import Blueprint, Response, flash, make_response, render_template, re
 
 from autostack.errors import AutostackError, Conflict, Invalid
 from autostack.extensions import settings as app_settings
-from autostack.projects import service
+from autostack.projects import overview, service
 from autostack.projects.access import require_project
 from autostack.projects.models import Project
 from autostack.projects.schemas import ProjectChangesIn, ProjectIn
@@ -27,7 +27,10 @@ NEVER_EMPTY = frozenset({"name", "repository"})
 @pages.get("")
 @signed_in
 def index() -> str:
-    return render_template("projects/list.html", projects=service.projects_of(me()))
+    projects = service.projects_of(me())
+    urls = {project.id: app_settings().site_url(project.label) for project in projects}
+    latest = overview.latest_deployments(projects)
+    return render_template("projects/list.html", projects=projects, urls=urls, latest=latest)
 
 
 @pages.get("/new")
@@ -52,9 +55,12 @@ def create() -> Response:
 @signed_in
 def detail(id: uuid.UUID) -> str:
     project = require_project(id)
-    url = app_settings().site_url(project.label)
     return render_template(
-        "projects/detail.html", project=project, deployments=recent_deployments(project), production_url=url
+        "projects/detail.html",
+        project=project,
+        production_url=app_settings().site_url(project.label),
+        deployments=overview.recent_deployments(project),
+        live_deployment=overview.live_deployment(project),
     )
 
 
@@ -93,11 +99,6 @@ def delete(id: uuid.UUID) -> Response:
     service.delete_project(project)
     flash(f"{name} is deleted.", "success")
     return see_other(url_for("projects.index"))
-
-
-def recent_deployments(project: Project) -> list[Any]:
-    """Return what the project's page lists."""
-    return []
 
 
 def _filled_in() -> dict[str, str]:

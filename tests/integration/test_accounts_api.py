@@ -141,6 +141,12 @@ def test_logging_out_ends_the_token_and_its_refresh_token(app: Flask, nobodys_ap
     assert Api(app, other["token"]).get("/api/auth/session").status_code == 200
 
 
+def test_logging_a_token_out_leaves_a_cookie_that_came_along_alone(browser: Browser, charlie: Person) -> None:
+    headers = {"Authorization": f"Bearer {charlie.token}"}
+    assert browser.client.post("/api/auth/logout", headers=headers).status_code == 204
+    assert browser.get("/api/auth/session").json["user"]["name"] == "Alice"
+
+
 def test_a_closed_account_cannot_use_the_tokens_that_it_has(app: Flask, api: Api, alice: Person) -> None:
     with app.app_context():
         db.session.execute(update(User).where(User.id == alice.id).values(is_active=False))

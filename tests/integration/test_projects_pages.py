@@ -8,9 +8,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import select, update
 
+from autostack.deployments.models import Deployment
 from autostack.extensions import db
 from autostack.projects import service
-from autostack.projects.models import Project
+from autostack.projects.models import Project, SiteHost
 from tests.git_server import GitServer
 from tests.people import Browser
 
@@ -127,6 +128,24 @@ def test_strangers_and_nobody_reach_nothing(
         assert browser.client.post(path).status_code == 400
     assert nobodys_browser.post("/projects/new").location.startswith("/login")
     assert browser.get(page).status_code == 200
+
+
+def test_pages_show_what_was_deployed_and_what_is_live(app: Flask, browser: Browser, page: str) -> None:
+    project = stored(app)
+    with app.app_context():
+        older, newer = (
+            Deployment(project_id=project.id, user_id=project.user_id, label=label, status=status)
+            for label, status in (("site-00000001", "success"), ("site-00000002", "failed"))
+        )
+        db.session.add(older)
+        db.session.flush()
+        db.session.add(newer)
+        db.session.execute(update(SiteHost).values(deployment_id=older.id))
+        db.session.commit()
+    shown = browser.get(page).text
+    assert "site-00000001 is live" in shown
+    assert shown.index("site-00000002") < shown.index("site-00000001")
+    assert "failed" in browser.get("/projects").text
 
 
 @pytest.mark.parametrize("path", ["delete", "resume"])

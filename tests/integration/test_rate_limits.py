@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from flask import Flask
 
+from autostack.errors import ConfigurationError
+from autostack.settings import load_settings
+from autostack.web.access import signed_in
+from autostack.web.rate_limits import limit_deployments
 from tests.conftest import AppMaker
 from tests.people import Api, Browser, Person
 
@@ -60,6 +65,22 @@ def test_the_api_is_limited_by_user_over_all_its_routes(make_app: AppMaker, alic
     assert hers.post("/api/auth/refresh", {}).status_code == 422
     assert hers.get("/api/auth/session").status_code == 429
     assert Api(app, charlie.token).get("/api/auth/session").status_code == 200
+
+
+def test_deployments_have_a_limit_of_their_own_by_user(make_app: AppMaker, alice: Person, charlie: Person) -> None:
+    app = make_app(rate_limit_deployments="1/hour", rate_limit_api="1/minute")
+    view = signed_in(limit_deployments(lambda: "deployed"))
+    app.add_url_rule("/api/test-deployments", view_func=view, endpoint="test", methods=["POST"])
+    hers = Api(app, alice.token)
+    assert [hers.post("/api/test-deployments").status_code for _ in range(2)] == [200, 429]
+    assert Api(app, charlie.token).post("/api/test-deployments").status_code == 200
+    assert hers.get("/api/auth/session").status_code == 200
+
+
+@pytest.mark.parametrize("rate", ["", "many", "0/minute", "5/fortnight", "5 minutes"])
+def test_a_rate_that_is_none_keeps_the_application_from_starting(rate: str) -> None:
+    with pytest.raises(ConfigurationError, match="must be a rate"):
+        load_settings(rate_limit_auth=rate)
 
 
 def test_pages_and_logins_do_not_count_for_the_api(make_app: AppMaker, alice: Person) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from autostack.accounts import passwords
+from autostack.errors import ConfigurationError
+from autostack.settings import load_settings
 
 ROUNDS = 4
 
@@ -30,3 +32,11 @@ def test_no_password_fits_an_account_without_one() -> None:
 
 def test_the_cost_is_what_the_settings_say() -> None:
     assert passwords.hash_password("12345678", 5).startswith("$2b$05$")
+
+
+def test_production_refuses_a_cost_below_the_specs() -> None:
+    secrets = dict.fromkeys(("secret_key", "encryption_keys", "jwt_secret", "refresh_token_secret"), "secret")
+    production = {"environment": "production", "app_url": "https://autostack.example", **secrets}
+    assert load_settings(**production).bcrypt_rounds == 12
+    with pytest.raises(ConfigurationError, match="BCRYPT_ROUNDS must be at least 10"):
+        load_settings(**production, bcrypt_rounds=9)
