@@ -168,3 +168,11 @@ def strangers_browser(app: Flask, charlie: Person) -> Browser:
 def nobodys_browser(app: Flask) -> Browser:
     """A browser that is signed in as nobody."""
     return Browser(app)
+
+
+@pytest.fixture
+def project(api: Api, site: str) -> dict[str, Any]:
+    """Alice's project of `site`, as the API shows it."""
+    answered = api.post("/api/projects", {"name": "Site", "repository": site})
+    assert answered.status_code == 201, answered.text
+    return answered.json

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 
 from autostack.accounts.models import User
 from autostack.encryption import Cipher
@@ -69,12 +70,11 @@ def create(user: User, reference: str, changes: Mapping[str, Any]) -> Project:
 
     Raises Invalid naming the field, ProjectNameTaken.
     """
-    known = settings()
-    repository = repositories.parse(reference, known)
+    repository = repositories.parse(reference, settings())
     name = changes.get("name") or _free_name(user, repository, changes.get("root_dir"))
     if _has_project(user, name):
         raise ProjectNameTaken(name)
-    branch = repositories.reach(repository, changes.get("branch"), known)
+    branch = _reach(repository, changes.get("branch"))
     columns = _columns({**changes, "name": name, "branch": branch})
     return _insert({"user_id": user.id, **columns, **_location(repository)})
 
@@ -82,16 +82,19 @@ def create(user: User, reference: str, changes: Mapping[str, Any]) -> Project:
 def update_project(project: Project, changes: Mapping[str, Any]) -> Project:
     """Change the columns that are given; a new repository or branch is reached first.
 
-    Raises Invalid naming the field, ProjectNameTaken.
+    Raises Invalid naming the field, ProjectNameTaken, ProjectNotFound if it was deleted meanwhile.
     """
-    columns = _columns(changes) | _relocated(project, changes)
-    for column, value in columns.items():
-        setattr(project, column, value)
     try:
+        columns = _columns(changes) | _relocated(project, changes)
+        for column, value in columns.items():
+            setattr(project, column, value)
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
         raise ProjectNameTaken(changes["name"]) from None
+    except (StaleDataError, ObjectDeletedError):
+        db.session.rollback()
+        raise ProjectNotFound("The project was deleted meanwhile.") from None
     return project
 
 
@@ -141,6 +144,12 @@ def delete_project(project: Project) -> None:
     )
     db.session.execute(delete(Project).where(Project.id == project.id))
     db.session.commit()
+
+
+def _reach(repository: Repository, branch: str | None) -> str:
+    # A slow server must not keep a connection of the database's pool waiting with it.
+    db.session.commit()
+    return repositories.reach(repository, branch, settings())
 
 
 def _insert(columns: Mapping[str, Any]) -> Project:
@@ -202,12 +211,11 @@ def _relocated(project: Project, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return repository and branch, if they change, as they were found on reaching them."""
     if not {"repository", "branch"} & changes.keys():
         return {}
-    known = settings()
-    repository = repositories.parse(changes.get("repository", project.repository), known)
+    repository = repositories.parse(changes.get("repository", project.repository), settings())
     branch = changes.get("branch", project.branch)
     if repository.url == project.repository and branch == project.branch:
         return {}
-    found = {"branch": repositories.reach(repository, branch, known), **_location(repository)}
+    found = {"branch": _reach(repository, branch), **_location(repository)}
     return found if repository.key == project.repository_key else {**found, "github_repo_id": None}
 
 

@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from autostack.accounts.models import User
 from autostack.builds.models import BuildAttempt
 from autostack.deployments.models import Deployment
 from autostack.encryption import Cipher
-from autostack.errors import Invalid
 from autostack.extensions import db, settings
 from autostack.projects import service
 from autostack.projects.models import Project, SiteHost
@@ -25,14 +23,6 @@ from tests.git_server import GitServer, make_repository
 from tests.people import Api, Person
 
 NOWHERE = "00000000-0000-0000-0000-000000000000"
-
-
-@pytest.fixture
-def project(api: Api, site: str) -> dict[str, Any]:
-    """Alice's project."""
-    answered = api.post("/api/projects", {"name": "Site", "repository": site})
-    assert answered.status_code == 201, answered.text
-    return answered.json
 
 
 def hosts(app: Flask) -> list[SiteHost]:
@@ -271,6 +261,18 @@ def test_a_wrong_change_changes_nothing(api: Api, project: dict[str, Any]) -> No
     assert api.get(path).json == project
 
 
+@pytest.mark.parametrize("change", [{"name": "New"}, {"branch": "next"}])
+def test_a_project_deleted_while_it_is_changed_is_not_found(
+    app: Flask, project: object, change: dict[str, str]
+) -> None:
+    with app.test_request_context():
+        held = db.session.scalars(select(Project)).one()
+        with db.engine.begin() as another:
+            another.execute(delete(Project))
+        with pytest.raises(service.ProjectNotFound):
+            service.update_project(held, change)
+
+
 def test_nobody_and_strangers_reach_nothing(
     api: Api, strangers_api: Api, nobodys_api: Api, project: dict[str, Any]
 ) -> None:
@@ -343,52 +345,3 @@ def test_a_host_that_another_took_meanwhile_is_not_shared(app: Flask, api: Api, 
         db.session.commit()
     second = api.post("/api/projects", {"name": "Free", "repository": site}).json
     assert second["url"] != "http://free.localhost:8080"
-
-
-class TestFindingTheProjectOfADeployment:
-    def find(self, app: Flask, person: Person, reference: str, **options: Any) -> str:
-        with app.test_request_context():
-            user = db.session.get_one(User, person.id)
-            return service.find_or_create_for(user, reference, **options).name
-
-    def test_another_spelling_of_the_url_finds_it(self, app: Flask, alice: Person, project: object, site: str) -> None:
-        assert self.find(app, alice, site.removesuffix(".git") + "/") == "Site"
-
-    def test_its_name_finds_it(self, app: Flask, alice: Person, project: object) -> None:
-        assert self.find(app, alice, "Site") == "Site"
-
-    def test_another_root_folder_is_another_project(
-        self, app: Flask, alice: Person, project: object, site: str
-    ) -> None:
-        assert self.find(app, alice, site, root_dir="apps/web") == "site"
-        assert self.find(app, alice, site, root_dir="apps/web") == "site"
-        assert self.find(app, alice, site) == "Site"
-
-    def test_a_strangers_project_is_not_found(self, app: Flask, charlie: Person, project: object, site: str) -> None:
-        assert self.find(app, charlie, site) == "site"
-        with pytest.raises(Invalid) as refused:
-            self.find(app, charlie, "Site")
-        assert set(refused.value.details) == {"repository"}
-
-    def test_what_is_given_changes_the_project(
-        self, app: Flask, alice: Person, api: Api, project: dict[str, Any]
-    ) -> None:
-        self.find(app, alice, "Site", changes={"build_command": "make", "env_vars": {"A": "1"}})
-        changed = api.get(f"/api/projects/{project['id']}").json
-        assert (changed["buildCommand"], changed["envVars"][0]["key"]) == ("make", "A")
-
-    def test_a_snapshot_has_the_settings_as_they_stand(
-        self, app: Flask, alice: Person, project: object, site: str
-    ) -> None:
-        with app.test_request_context():
-            user = db.session.get_one(User, alice.id)
-            snapshot = service.build_settings(service.find_or_create_for(user, "Site"))
-        assert snapshot == {
-            "repository": site,
-            "branch": "main",
-            "rootDir": None,
-            "installCommand": None,
-            "buildCommand": None,
-            "outputDir": None,
-            "nodeVersion": None,
-        }
