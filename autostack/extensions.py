@@ -40,7 +40,7 @@ class Base(DeclarativeBase):
 
 
 db = SQLAlchemy(model_class=Base)
-migrate = Migrate(directory="migrations")
+migrate = Migrate(directory="migrations", render_as_batch=False)
 login_manager = LoginManager()
 csrf = CSRFProtect()
 sock = Sock()

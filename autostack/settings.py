@@ -20,7 +20,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from autostack.errors import ConfigurationError
 
 MB = 1_000_000
+# The spec's lower bound; development may go below it, so that tests are quick.
+MIN_BCRYPT_ROUNDS = 10
 DURATION = re.compile(r"(\d+)\s*(ms|s|m|h|d|w)?")
+RATE = re.compile(r"[1-9]\d*\s*(/|per)\s*(\d+\s*)?(second|minute|hour|day)s?", re.IGNORECASE)
 SECONDS_PER_UNIT = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -79,6 +82,7 @@ class Settings(BaseSettings):
     refresh_token_secret: SecretStr | None = Field(None, alias="REFRESH_TOKEN_SECRET")
     jwt_expires_in_s: int = Field(7 * 86_400, alias="JWT_EXPIRES_IN")
     refresh_token_expires_in_s: int = Field(30 * 86_400, alias="REFRESH_TOKEN_EXPIRES_IN")
+    bcrypt_rounds: int = Field(12, alias="BCRYPT_ROUNDS", ge=4, le=18)
 
     # Builds
     build_executor: Literal["local"] = Field("local", alias="BUILD_EXECUTOR")
@@ -121,6 +125,13 @@ class Settings(BaseSettings):
     def _split_names(cls, value: Any) -> Any:
         return frozenset(re.split(r"[\s,]+", value.strip().lower())) - {""} if isinstance(value, str) else value
 
+    @field_validator("rate_limit_auth", "rate_limit_deployments", "rate_limit_api")
+    @classmethod
+    def _check_rate(cls, value: str) -> str:
+        if not RATE.fullmatch(value.strip()):
+            raise ValueError("must be a rate such as 5/minute or 10/hour")
+        return value
+
     @field_validator("jwt_expires_in_s", "refresh_token_expires_in_s", mode="before")
     @classmethod
     def _read_duration(cls, value: Any) -> int:
@@ -136,6 +147,8 @@ class Settings(BaseSettings):
             raise ValueError(f"{', '.join(missing)} must be set in production")
         if not self.app_url.startswith("https://"):
             raise ValueError("APP_URL must begin with https:// in production")
+        if self.bcrypt_rounds < MIN_BCRYPT_ROUNDS:
+            raise ValueError(f"BCRYPT_ROUNDS must be at least {MIN_BCRYPT_ROUNDS} in production")
         return self
 
     @property

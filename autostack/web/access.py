@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-from flask import Flask
+from flask import Flask, current_app, request
 from flask_login import current_user
 
 from autostack.accounts.models import User
 from autostack.errors import Unauthorized
+from autostack.extensions import csrf
 
 View = TypeVar("View", bound=Callable[..., object])
 
@@ -36,8 +37,14 @@ def by_agent_token(view: View) -> View:
 def me() -> User:
     """Return the signed-in user. Raises Unauthorized where there is none."""
     if not current_user.is_authenticated:
-        raise Unauthorized("Sign in first.")
+        raise Unauthorized("The access token is not valid any more." if bearer_token() else "Sign in first.")
     return cast(User, current_user._get_current_object())
+
+
+def bearer_token() -> str | None:
+    """Return the request's bearer token. Only the API takes one; where it stands, cookies count for nothing."""
+    header = request.authorization if request.path.startswith("/api/") else None
+    return (header.token or "") if header is not None and header.type == "bearer" else None
 
 
 def enforce(app: Flask) -> None:
@@ -52,10 +59,19 @@ def enforce(app: Flask) -> None:
 
     @app.before_request
     def require_declared_access() -> None:
-        from flask import request
-
-        if request.endpoint and _declared(app, request.endpoint) == "signed_in":
+        if request.endpoint is None:
+            return
+        if _declared(app, request.endpoint) == "signed_in":
             me()
+        if _could_be_forged():
+            csrf.protect()
+
+
+def _could_be_forged() -> bool:
+    """Tell whether another site's page could have had a browser send this request with our cookie."""
+    if request.path.startswith(("/agent/", "/webhooks/")) or bearer_token() is not None:
+        return False
+    return not request.path.startswith("/api/") or current_app.config["SESSION_COOKIE_NAME"] in request.cookies
 
 
 def _declare(view: View, access: str) -> View:

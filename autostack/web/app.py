@@ -6,10 +6,11 @@ from flask import Flask, Response, jsonify
 from redis import Redis
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from autostack import models as _models  # noqa: F401 - migrations must know every table
 from autostack.extensions import csrf, db, login_manager, migrate, sock
 from autostack.settings import Settings, load_settings
 from autostack.sites.store import open_store
-from autostack.web import access, errors, templating
+from autostack.web import access, errors, rate_limits, templating
 
 MAX_REQUEST_BYTES = 1_000_000
 
@@ -45,6 +46,7 @@ def _flask_config(settings: Settings) -> dict[str, object]:
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_SECURE": settings.is_production,
+        "PERMANENT_SESSION_LIFETIME": settings.refresh_token_expires_in_s,
         "SESSION_COOKIE_NAME": "__Host-session" if settings.is_production else "session",
         "MAX_CONTENT_LENGTH": MAX_REQUEST_BYTES,
         "MAX_FORM_MEMORY_SIZE": MAX_REQUEST_BYTES,
@@ -60,14 +62,14 @@ def _init_extensions(app: Flask, settings: Settings) -> None:
     login_manager.init_app(app)
     csrf.init_app(app)
     sock.init_app(app)
-    app.extensions["autostack_redis"] = Redis.from_url(
-        settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=2
-    )
+    redis = Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=2)
+    app.extensions["autostack_redis"] = redis
+    rate_limits.register(app, redis)
     app.extensions["autostack_store"] = open_store(settings)
 
 
 def _register_features(app: Flask) -> None:
-    # Imported here: a feature's modules need the extensions above, and its models must be known to migrations.
+    # Imported here: a feature's modules need the extensions above.
     from autostack.accounts.api import api as accounts_api
     from autostack.accounts.pages import pages as accounts_pages
     from autostack.builds.agent_api import api as agent_api
@@ -75,9 +77,7 @@ def _register_features(app: Flask) -> None:
     from autostack.deployments.pages import pages as deployments_pages
     from autostack.projects.api import api as projects_api
     from autostack.projects.pages import pages as projects_pages
-    from autostack.status import models as _status_models
 
-    del _status_models
     for blueprint in (
         accounts_api,
         accounts_pages,

@@ -32,7 +32,7 @@ CODES = {
 
 def register(app: Flask) -> None:
     """Teach the application to render every error."""
-    app.register_error_handler(AutostackError, _render_ours)
+    app.register_error_handler(AutostackError, render_error)
     app.register_error_handler(ValidationError, _render_validation)
     app.register_error_handler(HTTPException, _render_http)
     app.register_error_handler(OperationalError, _render_database_away)
@@ -53,7 +53,8 @@ def _sentence(message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-def _render_ours(error: AutostackError) -> Response:
+def render_error(error: AutostackError) -> Response:
+    """Render an error of ours; a browser that must sign in is sent to do so."""
     if isinstance(error, Unauthorized) and not wants_json():
         return _send_to_login()
     return _render(error.status, error.code, error.message, error.details)

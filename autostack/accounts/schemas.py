@@ -1,0 +1,93 @@
+"""What the accounts API takes and answers."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from pydantic import AfterValidator, StringConstraints
+
+from autostack.accounts import passwords
+from autostack.accounts.models import Session, User
+from autostack.accounts.service import Tokens, normal_email
+from autostack.web.schemas import Schema, Time
+
+# Neither side is looked into more closely: only a mail that arrives proves an address.
+EMAIL = r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f.]+(\.[^@\s\x00-\x1f.]+)+$"
+MAX_EMAIL_CHARACTERS = 254
+MAX_PASSWORD_CHARACTERS = 1000
+
+
+def _choosable(password: str) -> str:
+    if problem := passwords.problem_with(password):
+        raise ValueError(problem)
+    return password
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Email = Annotated[str, StringConstraints(pattern=EMAIL, max_length=MAX_EMAIL_CHARACTERS), AfterValidator(normal_email)]
+Password = Annotated[str, StringConstraints(strip_whitespace=False, min_length=1, max_length=MAX_PASSWORD_CHARACTERS)]
+NewPassword = Annotated[Password, AfterValidator(_choosable)]
+
+
+class SignUpIn(Schema):
+    name: Name
+    email: Email
+    password: NewPassword
+
+
+class LogInIn(Schema):
+    email: Email
+    password: Password
+    remember: bool = False
+
+
+class RefreshIn(Schema):
+    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class UserOut(Schema):
+    id: uuid.UUID
+    name: str
+    email: str
+    avatar_url: str | None
+    email_verified: bool
+    created_at: Time
+
+    @classmethod
+    def of(cls, user: User) -> UserOut:
+        return cls(
+            id=user.id,
+            name=user.name,
+            email=user.email,
+            avatar_url=user.avatar_url,
+            email_verified=user.email_verified,
+            created_at=user.created_at,
+        )
+
+
+class TokensOut(Schema):
+    """`expires_in` is in seconds."""
+
+    token: str
+    refresh_token: str
+    expires_in: int
+    user: UserOut
+
+    @classmethod
+    def of(cls, user: User, tokens: Tokens) -> TokensOut:
+        return cls(
+            token=tokens.access,
+            refresh_token=tokens.refresh,
+            expires_in=tokens.expires_in_s,
+            user=UserOut.of(user),
+        )
+
+
+class SessionOut(Schema):
+    user: UserOut
+    expires_at: Time
+
+    @classmethod
+    def of(cls, session: Session) -> SessionOut:
+        return cls(user=UserOut.of(session.user), expires_at=session.expires_at)

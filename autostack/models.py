@@ -1,0 +1,9 @@
+"""Every model of every feature: imported for its side effect, so that the metadata is whole."""
+
+from autostack.accounts import models as accounts
+from autostack.builds import models as builds
+from autostack.deployments import models as deployments
+from autostack.projects import models as projects
+from autostack.status import models as status
+
+__all__ = ["accounts", "builds", "deployments", "projects", "status"]

@@ -1,0 +1,101 @@
+"""How often a caller may ask. Counted in Redis; in each process's own memory while Redis is away.
+
+The spec's three limits: authentication by address, new deployments by user, everything else under `/api/` by user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+from typing import TypeVar, cast
+
+from flask import Flask, Response, current_app, request
+from flask_limiter import ApplicationLimit, Limiter, RateLimitExceeded, RouteLimit
+from flask_login import current_user
+from redis import Redis
+
+from autostack.errors import RateLimited
+from autostack.extensions import settings
+from autostack.web.errors import render_error
+
+View = TypeVar("View", bound=Callable[..., object])
+
+OWN_LIMIT_ATTRIBUTE = "_autostack_own_limit"
+# The part of an IPv6 address that one customer of a provider is given: the rest is theirs to vary.
+IPV6_NETWORK_BITS = 64
+
+
+def address() -> str:
+    """Return the network address that a request counts for."""
+    client = ip_address(request.remote_addr or "0.0.0.0")  # noqa: S104 - stands for "unknown"
+    return str(ip_network((client, IPV6_NETWORK_BITS), strict=False)) if client.version == 6 else str(client)
+
+
+def caller() -> str:
+    """Return whom a request counts for: the signed-in user, else the address."""
+    return f"user:{current_user.id}" if current_user.is_authenticated else f"address:{address()}"
+
+
+def _has_no_general_limit() -> bool:
+    view = current_app.view_functions.get(request.endpoint or "")
+    return not request.path.startswith("/api/") or hasattr(view, OWN_LIMIT_ATTRIBUTE)
+
+
+limiter = Limiter(
+    caller,
+    application_limits=[
+        ApplicationLimit(lambda: settings().rate_limit_api, key_function=caller, exempt_when=_has_no_general_limit)
+    ],
+    headers_enabled=True,
+    in_memory_fallback_enabled=True,
+    key_prefix="autostack",
+)
+_authentication = limiter.shared_limit(
+    lambda: settings().rate_limit_auth, scope="authentication", key_func=address, methods=["POST"]
+)
+_deployments = limiter.shared_limit(
+    lambda: settings().rate_limit_deployments, scope="deployments", key_func=caller, methods=["POST"]
+)
+
+
+def limit_authentication(view: View) -> View:
+    """Count POSTs to this route, pages and API together, as attempts to authenticate."""
+    return _with_own_limit(_authentication, view)
+
+
+def limit_deployments(view: View) -> View:
+    """Count POSTs to this route as requests for a deployment."""
+    return _with_own_limit(_deployments, view)
+
+
+def _with_own_limit(limit: RouteLimit, view: View) -> View:
+    limited = limit(view)
+    setattr(limited, OWN_LIMIT_ATTRIBUTE, True)
+    return cast(View, limited)
+
+
+def register(app: Flask, redis: Redis) -> None:
+    """Limit the application's routes, counting in `redis`."""
+
+    @app.before_request
+    def know_the_caller() -> None:
+        # Here and not in the limiter, which takes any error of its key function for a dead Redis.
+        if request.path.startswith("/api/"):
+            _ = current_user.is_authenticated
+
+    @app.after_request
+    def tell_only_the_limited_to_wait(response: Response) -> Response:
+        # Runs after the limiter's, which sets the header on every answer.
+        if response.status_code != RateLimited.status:
+            response.headers.pop("Retry-After", None)
+        return response
+
+    app.config["RATELIMIT_STORAGE_URI"] = "redis://"
+    app.config["RATELIMIT_STORAGE_OPTIONS"] = {"connection_pool": redis.connection_pool}
+    limiter.init_app(app)
+    app.register_error_handler(RateLimitExceeded, _render)
+
+
+def _render(error: RateLimitExceeded) -> Response:
+    limit = error.limit.limit if error.limit else "the limit"
+    return render_error(RateLimited(f"Too many requests: at most {limit}. Try again later."))

@@ -1,0 +1,70 @@
+"""What request and response models share: camelCase names, times with `Z`, and one way to read a body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Self, TypeVar
+
+from flask import Response, jsonify, request
+from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from autostack.errors import BadRequest, Invalid
+from autostack.web.errors import problems_by_field
+from autostack.web.times import iso
+
+Time = Annotated[datetime, PlainSerializer(iso, return_type=str)]
+
+
+class Schema(BaseModel):
+    """Base of every request and response model. Unknown keys are ignored; names are camelCase outside."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, str_strip_whitespace=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_nul(cls, data: Any) -> Any:
+        # PostgreSQL's text cannot hold it, so no field may.
+        if isinstance(data, Mapping) and any(isinstance(value, str) and "\0" in value for value in data.values()):
+            raise ValueError("must not contain NUL characters")
+        return data
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Self:
+        """Return the model for a body or a form. Raises Invalid, whose details name each field that is wrong."""
+        try:
+            return cls.model_validate(dict(data.items()))
+        except ValidationError as error:
+            details = problems_by_field(error)
+            message = "; ".join(f"{field}: {problem}" for field, problem in details.items())
+            raise Invalid(message, details) from None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the API answers with."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+Model = TypeVar("Model", bound=Schema)
+
+
+def read_json(model: type[Model]) -> Model:
+    """Return the request's JSON object as `model`.
+
+    Raises werkzeug's UnsupportedMediaType (415) and RequestEntityTooLarge (413), BadRequest (400) for what is no JSON
+    object, Invalid (422) for fields.
+    """
+    try:
+        body = request.get_json()
+    except RecursionError:
+        raise BadRequest("The body is nested too deeply.") from None
+    if not isinstance(body, dict):
+        raise BadRequest("The body must be a JSON object.")
+    return model.parse(body)
+
+
+def answer(schema: Schema, status: int = 200) -> Response:
+    """Return `schema` as a JSON response."""
+    response = jsonify(schema.as_json())
+    response.status_code = status
+    return response

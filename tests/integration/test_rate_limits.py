@@ -1,0 +1,99 @@
+"""The spec's three limits, with figures of the tests' own."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from autostack.errors import ConfigurationError
+from autostack.settings import load_settings
+from autostack.web.access import signed_in
+from autostack.web.rate_limits import limit_deployments
+from tests.conftest import AppMaker
+from tests.people import Api, Browser, Person
+
+WRONG = {"email": "nobody@example.com", "password": "wrong password"}
+
+
+def test_logging_in_too_often_is_answered_in_the_envelope(make_app: AppMaker) -> None:
+    api = Api(make_app(rate_limit_auth="3/minute"))
+    assert [api.post("/api/auth/login", WRONG).status_code for _ in range(3)] == [401] * 3
+    refused = api.post("/api/auth/login", WRONG)
+    assert refused.status_code == 429
+    assert refused.json["error"]["code"] == "RATE_LIMIT_EXCEEDED"
+    assert 0 < int(refused.headers["Retry-After"]) <= 60
+    assert refused.headers["X-RateLimit-Limit"] == "3"
+    assert refused.headers["X-RateLimit-Remaining"] == "0"
+
+
+def test_login_signup_and_pages_count_together_by_address(make_app: AppMaker) -> None:
+    app = make_app(rate_limit_auth="3/minute")
+    api, browser = Api(app), Browser(app)
+    assert api.post("/api/auth/login", WRONG).status_code == 401
+    assert api.post("/api/auth/signup", {}).status_code == 422
+    assert browser.post("/login", WRONG).status_code == 401
+    assert browser.post("/signup", WRONG).status_code == 429
+    assert browser.get("/login").status_code == 200
+    elsewhere = api.client.post("/api/auth/login", json=WRONG, environ_base={"REMOTE_ADDR": "192.0.2.7"})
+    assert elsewhere.status_code == 401
+
+
+def test_one_customers_ipv6_network_is_one_address(make_app: AppMaker) -> None:
+    api = Api(make_app(rate_limit_auth="1/minute"))
+    statuses = [
+        api.client.post("/api/auth/login", json=WRONG, environ_base={"REMOTE_ADDR": address}).status_code
+        for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
+    ]
+    assert statuses == [401, 429, 401]
+
+
+def test_a_forwarded_address_is_not_believed_without_trusted_proxies(make_app: AppMaker) -> None:
+    client = make_app(rate_limit_auth="1/minute").test_client()
+    statuses = [
+        client.post("/api/auth/login", json=WRONG, headers={"X-Forwarded-For": f"192.0.2.{number}"}).status_code
+        for number in range(3)
+    ]
+    assert statuses == [401, 429, 429]
+
+
+def test_the_api_is_limited_by_user_over_all_its_routes(make_app: AppMaker, alice: Person, charlie: Person) -> None:
+    app = make_app(rate_limit_api="2/minute")
+    hers = Api(app, alice.token)
+    first = hers.get("/api/auth/session")
+    assert (first.status_code, first.headers["X-RateLimit-Remaining"]) == (200, "1")
+    assert "Retry-After" not in first.headers
+    assert hers.post("/api/auth/refresh", {}).status_code == 422
+    assert hers.get("/api/auth/session").status_code == 429
+    assert Api(app, charlie.token).get("/api/auth/session").status_code == 200
+
+
+def test_deployments_have_a_limit_of_their_own_by_user(make_app: AppMaker, alice: Person, charlie: Person) -> None:
+    app = make_app(rate_limit_deployments="1/hour", rate_limit_api="1/minute")
+    view = signed_in(limit_deployments(lambda: "deployed"))
+    app.add_url_rule("/api/test-deployments", view_func=view, endpoint="test", methods=["POST"])
+    hers = Api(app, alice.token)
+    assert [hers.post("/api/test-deployments").status_code for _ in range(2)] == [200, 429]
+    assert Api(app, charlie.token).post("/api/test-deployments").status_code == 200
+    assert hers.get("/api/auth/session").status_code == 200
+
+
+@pytest.mark.parametrize("rate", ["", "many", "0/minute", "5/fortnight", "5 minutes"])
+def test_a_rate_that_is_none_keeps_the_application_from_starting(rate: str) -> None:
+    with pytest.raises(ConfigurationError, match="must be a rate"):
+        load_settings(rate_limit_auth=rate)
+
+
+def test_pages_and_logins_do_not_count_for_the_api(make_app: AppMaker, alice: Person) -> None:
+    app = make_app(rate_limit_api="1/minute")
+    browser = Browser(app).sign_in(alice)
+    for _ in range(3):
+        assert browser.get("/projects").status_code == 200
+        assert Api(app).post("/api/auth/login", WRONG).status_code == 401
+    assert browser.get("/api/auth/session").status_code == 200
+
+
+def test_limits_hold_while_redis_is_away(make_app: AppMaker, alice: Person) -> None:
+    app: Flask = make_app(rate_limit_auth="2/minute", redis_url="unix:///nonexistent/valkey.sock")
+    assert Api(app, alice.token).get("/api/auth/session").status_code == 200
+    statuses = [Api(app).post("/api/auth/login", WRONG).status_code for _ in range(3)]
+    assert statuses == [401, 401, 429]
