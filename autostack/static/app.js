@@ -30,6 +30,10 @@ document.addEventListener("htmx:response:error", ({ detail }) => {
   if (!polling) toast(problemOf(detail.ctx), "error");
 });
 
+document.addEventListener("htmx:error", ({ detail }) => {
+  if (detail.ctx?.sourceElement.matches("form")) toast("The server does not answer. Try again in a moment.", "error");
+});
+
 function problemOf(ctx) {
   const page = new DOMParser().parseFromString(ctx.text ?? "", "text/html");
   return page.querySelector(".problem p")?.textContent ?? `The server answered ${ctx.response.status}.`;

@@ -12,10 +12,8 @@ ICON_SOURCE = "lucide-static/icons"
 ICONS = (
     "arrow-down-to-line",
     "ban",
-    "check",
     "chevron-left",
     "chevron-right",
-    "circle",
     "circle-check",
     "circle-dashed",
     "circle-x",
