@@ -32,11 +32,7 @@ class LogPane {
     if (line.seq <= this.lastSeq) return;
     this.lastSeq = line.seq;
     this.waiting.push(line);
-    // A flood faster than the screen: what would be cut off again is never drawn.
-    if (this.waiting.length > 2 * MAX_LINES) {
-      this.waiting.splice(0, this.waiting.length - MAX_LINES);
-      this.cut.hidden = false;
-    }
+    if (this.waiting.length > 2 * MAX_LINES) this.#skip();
     this.frame ??= requestAnimationFrame(() => this.#draw());
   }
 
@@ -48,6 +44,14 @@ class LogPane {
   text() {
     const lines = [...this.list.children, ...this.waiting.map(lineElement)];
     return lines.map((line) => `${line.children[1].textContent} ${line.children[2].textContent}`).join("\n");
+  }
+
+  // A flood while nothing is drawn (a tab in the background): begin anew with the newest lines, so that none is missing
+  // between those that are shown.
+  #skip() {
+    this.waiting.splice(0, this.waiting.length - MAX_LINES);
+    this.list.replaceChildren();
+    this.cut.hidden = false;
   }
 
   #draw() {
