@@ -24,8 +24,7 @@ class LogPane {
     this.followButton.addEventListener("click", () => this.follow());
     root.querySelector("[data-log-copy]").addEventListener("click", (event) => copy(this.text(), event.currentTarget));
     window.addEventListener("hashchange", () => this.#markTarget());
-    if (this.#markTarget()) this.#setFollowing(false);
-    else this.follow();
+    if (!this.#markTarget()) this.follow();
   }
 
   add(line) {
@@ -97,6 +96,7 @@ class LogPane {
     this.list.querySelector(".is-target")?.classList.remove("is-target");
     const line = /^#L\d+$/.test(location.hash) && this.list.querySelector(location.hash);
     if (!line) return false;
+    this.#setFollowing(false);
     line.classList.add("is-target");
     line.scrollIntoView({ block: "center" });
     return true;
