@@ -6,13 +6,15 @@ from pathlib import Path
 
 from flask import Flask
 
-from autostack.web.times import duration, iso, relative
+from autostack.web.icons import Icons
+from autostack.web.times import duration, elapsed, exact, iso, relative
 
 PACKAGE = Path(__file__).parent.parent
 
 
 def register(app: Flask) -> None:
-    """Add the filters that templates share."""
-    app.jinja_env.filters.update(duration=duration, iso=iso, relative=relative)
+    """Add the filters and functions that templates share."""
+    app.jinja_env.filters.update(duration=duration, elapsed=elapsed, exact=exact, iso=iso, relative=relative)
+    app.jinja_env.globals["icon"] = Icons(PACKAGE / "static" / "vendor" / "icons")
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True

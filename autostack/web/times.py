@@ -36,3 +36,14 @@ def relative(moment: datetime, now: datetime | None = None) -> str:
     if passed < 30 * DAY:
         return f"{int(passed // DAY)}d ago"
     return f"{moment:%b} {moment.day}, {moment.year}"
+
+
+def elapsed(start: datetime, end: datetime | None = None) -> int:
+    """Return the whole seconds from `start` to `end`, or to now; never less than zero."""
+    return max(0, int(((end or datetime.now(UTC)) - start).total_seconds()))
+
+
+def exact(moment: datetime) -> str:
+    """Return the moment in full, for a tooltip: `Jan 20, 2025, 10:30:00 UTC`."""
+    utc = moment.astimezone(UTC)
+    return f"{utc:%b} {utc.day}, {utc.year}, {utc:%H:%M:%S} UTC"

@@ -1,0 +1,267 @@
+"""The live log pane in a real browser, against a server that speaks the stream's events and misbehaves on purpose."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from flask import Flask, Response, render_template
+from flask_sock import Sock
+from flask_wtf.csrf import CSRFProtect
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from simple_websocket import ConnectionClosed
+from sqlalchemy.orm import configure_mappers
+from werkzeug.serving import make_server
+
+from autostack.accounts.models import User, UserPreferences
+from autostack.builds import models as _build_models
+from autostack.deployments.models import Deployment
+from autostack.deployments.status import Status
+from autostack.projects.models import Project
+from autostack.status import models as _status_models
+from autostack.web import templating
+
+del _build_models, _status_models
+configure_mappers()
+
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
+MAX_LINES = 5000
+
+Connection = Callable[[Any, int], None]
+
+
+def send_lines(socket: Any, numbers: range) -> None:
+    for seq in numbers:
+        message = f"[{seq // 60:02d}:{seq % 60:02d}] line {seq}"
+        html = message.replace("line", '<span class="ansi-32">line</span>')
+        socket.send(json.dumps({"type": "log", "seq": seq, "level": "info", "message": message, "html": html}))
+
+
+class Server:
+    """A deployment's page and its stream. `connections` says what each websocket in turn gets to see."""
+
+    def __init__(self) -> None:
+        user = User(name="Alice", email="alice@example.com", preferences=UserPreferences(theme="system"))
+        project = Project(id=uuid.uuid4(), name="site", repository="https://git.example.com/site", user=user)
+        self.user = user
+        self.deployment = Deployment(
+            id=uuid.uuid4(),
+            project=project,
+            project_id=project.id,
+            user=user,
+            status=Status.BUILDING,
+            branch="main",
+            created_at=datetime.now(UTC),
+            started_at=datetime.now(UTC),
+        )
+        self.connections: list[Connection] = []
+        self.subscriptions: list[dict[str, Any]] = []
+        self.go_on = threading.Event()
+        self._http = make_server("127.0.0.1", 0, self._app(), threaded=True)
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._http.server_port}/"
+
+    def stop(self) -> None:
+        self.go_on.set()
+        self._http.shutdown()
+
+    def finish(self, socket: Any) -> None:
+        self.deployment.status = Status.SUCCESS
+        self.deployment.build_duration = 77
+        socket.send(json.dumps({"type": "deployment_complete", "status": "success", "duration": "1m 17s"}))
+        # The browser closes. Werkzeug would end the connection with bytes that no websocket understands.
+        socket.receive()
+
+    def _app(self) -> Flask:
+        app = Flask("autostack", root_path=str(templating.PACKAGE))
+        app.secret_key = "only for the CSRF tokens of this test"
+        app.config["WTF_CSRF_CHECK_DEFAULT"] = False
+        CSRFProtect(app)
+        templating.register(app)
+        app.url_build_error_handlers.append(lambda error, endpoint, values: f"/{endpoint}")
+        app.add_url_rule("/", view_func=lambda: self._render("detail"))
+        app.add_url_rule("/deployments.header", "header", lambda: self._render("_header"))
+        Sock(app).route("/api/deployments/<id>/logs/stream")(self._stream)
+
+        @app.after_request
+        def forbid_everything_inline(response: Response) -> Response:
+            response.headers["Content-Security-Policy"] = POLICY
+            return response
+
+        return app
+
+    def _render(self, name: str) -> str:
+        context = {"url": None, "immutable_url": "http://site.localhost:8080", "stages": [], "log_lines": []}
+        return render_template(
+            f"deployments/{name}.html",
+            deployment=self.deployment,
+            current_user=self.user,
+            can_cancel=not self.deployment.state.is_final,
+            **context,
+        )
+
+    def _stream(self, socket: Any, id: str) -> None:
+        subscription = json.loads(socket.receive())
+        self.subscriptions.append(subscription)
+        try:
+            self.connections.pop(0)(socket, subscription["after"])
+        except ConnectionClosed:
+            return
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that fails the test if the browser reports an error, a breach of the policy included."""
+    problems: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # A dropped websocket is reported as an error, and is what some of these tests are about.
+        if message.type == "error" and "WebSocket" not in message.text:
+            problems.append(message.text)
+
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.on("console", note)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    yield page
+    page.close()
+    assert problems == []
+
+
+def shown(page: Page) -> list[int]:
+    numbers: list[int] = page.evaluate("[...document.querySelectorAll('.log-line')].map((line) => +line.id.slice(1))")
+    return numbers
+
+
+def wait_for_line(page: Page, seq: int) -> None:
+    expect(page.locator(f"#L{seq}")).to_be_attached(timeout=15_000)
+
+
+def test_a_dropped_connection_resumes_without_a_gap_or_a_repeat(server: Server, page: Page) -> None:
+    def drops(socket: Any, after: int) -> None:
+        send_lines(socket, range(after + 1, 101))
+        socket.close()
+
+    def repeats_and_finishes(socket: Any, after: int) -> None:
+        send_lines(socket, range(after - 10, 201))
+        server.finish(socket)
+
+    server.connections = [drops, repeats_and_finishes]
+    page.goto(server.url)
+    wait_for_line(page, 200)
+
+    assert shown(page) == list(range(1, 201))
+    first, second = (subscription["after"] for subscription in server.subscriptions)
+    # What the first connection had sent when it broke may be lost with it.
+    assert first == 0 < second <= 100
+    assert page.locator("#L120 > span").inner_text() == "line 120"
+
+
+def test_lines_lost_on_the_way_are_asked_for_again(server: Server, page: Page) -> None:
+    def loses_one(socket: Any, after: int) -> None:
+        send_lines(socket, range(1, 50))
+        send_lines(socket, range(51, 60))
+        socket.receive()
+
+    def has_them_all(socket: Any, after: int) -> None:
+        send_lines(socket, range(after + 1, 101))
+        server.finish(socket)
+
+    server.connections = [loses_one, has_them_all]
+    page.goto(server.url)
+    wait_for_line(page, 100)
+
+    assert shown(page) == list(range(1, 101))
+    assert server.subscriptions[1]["after"] == 49
+
+
+def test_the_end_changes_header_title_and_icon(server: Server, page: Page) -> None:
+    def finishes(socket: Any, after: int) -> None:
+        send_lines(socket, range(1, 4))
+        server.finish(socket)
+
+    server.connections = [finishes]
+    page.goto(server.url)
+
+    expect(page).to_have_title("Success · site · Autostack")
+    expect(page.locator("#deployment-header .status")).to_have_text("Success")
+    expect(page.locator("link[rel=icon]")).to_have_attribute("href", re.compile("favicon-success.svg$"))
+    expect(page.locator("#toasts")).to_contain_text("Deployed in 1m 17s.")
+    expect(page.locator("[data-log-state]")).to_have_text("Ended")
+    assert len(server.subscriptions) == 1
+
+
+def test_a_flood_is_capped_and_says_where_the_rest_is(server: Server, page: Page) -> None:
+    def floods(socket: Any, after: int) -> None:
+        send_lines(socket, range(after + 1, 7_001))
+        server.finish(socket)
+
+    server.connections = [floods]
+    page.goto(server.url)
+    wait_for_line(page, 7_000)
+
+    assert shown(page) == list(range(7_001 - MAX_LINES, 7_001))
+    expect(page.locator(".log-body .log-cut")).to_be_visible()
+
+
+def test_following_pauses_for_a_reader_and_resumes(server: Server, page: Page) -> None:
+    def goes_on_when_told(socket: Any, after: int) -> None:
+        send_lines(socket, range(1, 201))
+        server.go_on.wait(15)
+        send_lines(socket, range(201, 401))
+        socket.receive()
+
+    server.connections = [goes_on_when_told]
+    page.goto(server.url)
+    wait_for_line(page, 200)
+    follow = page.locator("[data-log-follow]")
+    expect(follow).to_have_attribute("aria-pressed", "true")
+
+    page.locator("#L190").hover()
+    page.mouse.wheel(0, -1000)
+    expect(follow).to_have_attribute("aria-pressed", "false")
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#L150 > span'))")
+    position = page.evaluate("document.querySelector('.log-body').scrollTop")
+    server.go_on.set()
+    wait_for_line(page, 400)
+
+    assert page.evaluate("document.querySelector('.log-body').scrollTop") == position
+    assert page.evaluate("getSelection().toString()") == "line 150"
+    follow.click()
+    expect(page.locator("#L400")).to_be_in_viewport()
+
+
+def test_a_link_to_a_line_marks_it_once_it_comes(server: Server, page: Page) -> None:
+    def sends(socket: Any, after: int) -> None:
+        send_lines(socket, range(1, 401))
+        server.finish(socket)
+
+    server.connections = [sends]
+    page.goto(server.url + "#L120")
+    wait_for_line(page, 400)
+
+    expect(page.locator("#L120")).to_be_in_viewport()
+    expect(page.locator(".is-target")).to_have_attribute("id", "L120")
