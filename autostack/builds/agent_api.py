@@ -2,6 +2,131 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
+import re
+import uuid
+from collections.abc import Iterator
 
-api = Blueprint("agent_api", __name__, url_prefix="/agent/attempts")
+from flask import Blueprint, Response, jsonify, make_response, request
+
+from autostack.builds import artifacts, caches, service
+from autostack.builds.artifacts import Wanted
+from autostack.builds.models import BuildAttempt
+from autostack.builds.schemas import BatchIn, FilesIn, FinishIn, SourceIn
+from autostack.errors import Invalid, Unauthorized
+from autostack.extensions import csrf, db, settings
+from autostack.web.access import by_agent_token
+from autostack.web.schemas import read_json
+
+api = Blueprint("agent_api", __name__, url_prefix="/agent/attempts/<uuid:id>")
+csrf.exempt(api)
+
+CACHE_KEY = re.compile(r"[a-z0-9-]{1,100}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+STREAM_BYTES = 256 * 1024
+# 20,000 files with long paths and three variants each.
+MAX_LISTING_BYTES = 128_000_000
+MAX_BATCH_BYTES = 32_000_000
+
+
+@api.get("")
+@by_agent_token
+def order(id: uuid.UUID) -> Response:
+    return jsonify(service.take_order(id, _token()))
+
+
+@api.post("/logs")
+@by_agent_token
+def add_lines(id: uuid.UUID) -> Response:
+    request.max_content_length = MAX_BATCH_BYTES
+    attempt = _speaking(id)
+    given = read_json(BatchIn)
+    service.store_lines(attempt, given.batch, [line.line() for line in given.lines])
+    return jsonify({"continue": True})
+
+
+@api.post("/source")
+@by_agent_token
+def tell_source(id: uuid.UUID) -> Response:
+    attempt = _speaking(id)
+    given = read_json(SourceIn)
+    service.record_source(attempt, given.source(), given.detected())
+    return make_response("", 204)
+
+
+@api.post("/files")
+@by_agent_token
+def list_files(id: uuid.UUID) -> Response:
+    request.max_content_length = MAX_LISTING_BYTES
+    attempt = _speaking(id)
+    deployment = attempt.deployment
+    given = read_json(FilesIn)
+    db.session.commit()
+    wanted = artifacts.propose(deployment, id, given.files)
+    return jsonify(uploads=[_upload(id, blob) for blob in wanted])
+
+
+@api.put("/blobs/<sha256>")
+@by_agent_token
+def put_blob(id: uuid.UUID, sha256: str) -> Response:
+    if not SHA256.fullmatch(sha256):
+        raise Invalid.field("sha256", "must be 64 lower-case hex digits")
+    project_id = _speaking(id).deployment.project_id
+    # No connection of the pool, and no lock, waits for the upload.
+    db.session.commit()
+    artifacts.receive(project_id, sha256, _body())
+    return make_response("", 204)
+
+
+@api.get("/cache/<key>")
+@by_agent_token
+def read_cache(id: uuid.UUID, key: str) -> Response:
+    deployment = service.reading_caches(id, _token(), writing=False)
+    return Response(caches.read(deployment, _cache_key(key)), mimetype="application/zstd")
+
+
+@api.put("/cache/<key>")
+@by_agent_token
+def write_cache(id: uuid.UUID, key: str) -> Response:
+    deployment = service.reading_caches(id, _token(), writing=True)
+    caches.write(deployment, _cache_key(key), _body())
+    return make_response("", 204)
+
+
+@api.post("/finish")
+@by_agent_token
+def finish(id: uuid.UUID) -> Response:
+    attempt = _speaking(id)
+    given = read_json(FinishIn)
+    service.finish(attempt, given.outcome, given.reason)
+    return make_response("", 204)
+
+
+def _speaking(id: uuid.UUID) -> BuildAttempt:
+    return service.speaking(id, _token())
+
+
+def _token() -> str:
+    given = request.authorization
+    if given is None or given.type != "bearer" or not given.token:
+        raise Unauthorized("An agent says its attempt's token.")
+    return given.token
+
+
+def _upload(id: uuid.UUID, wanted: Wanted) -> dict[str, object]:
+    if wanted.signed is not None:
+        return {"sha256": wanted.sha256, "url": wanted.signed.url, "headers": wanted.signed.headers}
+    url = f"{settings().agents_reach_web_at}/agent/attempts/{id}/blobs/{wanted.sha256}"
+    return {"sha256": wanted.sha256, "url": url, "headers": {}}
+
+
+def _cache_key(key: str) -> str:
+    if not CACHE_KEY.fullmatch(key):
+        raise Invalid.field("key", "must be 1 to 100 of a-z, 0-9 and -")
+    return key
+
+
+def _body() -> Iterator[bytes]:
+    # The receiver counts: a stream may be larger than what requests are allowed in general.
+    request.max_content_length = None
+    while chunk := request.stream.read(STREAM_BYTES):
+        yield chunk

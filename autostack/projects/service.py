@@ -20,6 +20,7 @@ from autostack.extensions import db, settings
 from autostack.projects import repository as repositories
 from autostack.projects.models import Project, SiteHost
 from autostack.projects.repository import Repository
+from autostack.queue import CONTROL, enqueue
 from autostack.sites.hosts import production_label
 
 PRODUCTION = "production"
@@ -142,8 +143,10 @@ def delete_project(project: Project) -> None:
         .where(SiteHost.project_id == project.id)
         .values(project_id=None, deployment_id=None, generation=SiteHost.generation + 1)
     )
+    project_id = str(project.id)
     db.session.execute(delete(Project).where(Project.id == project.id))
     db.session.commit()
+    enqueue(CONTROL, "autostack.deployments.jobs.remove_project", project_id)
 
 
 def _reach(repository: Repository, branch: str | None) -> str:

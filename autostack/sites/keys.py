@@ -35,6 +35,11 @@ def manifest(project_id: str, deployment_id: str) -> str:
     return f"{deployment(project_id, deployment_id)}/manifest.json"
 
 
+def listing(project_id: str, deployment_id: str, attempt_id: str) -> str:
+    """Return the name of the manifest that a build attempt proposes; publishing makes it the deployment's."""
+    return f"{deployment(project_id, deployment_id)}/attempts/{_uuid(attempt_id)}.json"
+
+
 def caches(project_id: str) -> str:
     """Return the folder of a project's build caches."""
     return f"{project(project_id)}/cache"

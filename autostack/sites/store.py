@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -49,6 +49,15 @@ class Stored:
 
     data: bytes
     version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object as a listing shows it; `size` in bytes."""
+
+    key: str
+    size: int
+    modified: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +209,12 @@ class Store:
         for parent, names in by_folder.items():
             names.difference_update(self.names(parent))
         return set().union(*by_folder.values())
+
+    def objects(self, prefix: str) -> list[Listed]:
+        """Return the objects below a folder."""
+        with _our_errors(prefix):
+            pages = obstore.list(self._backend, prefix)
+            return [Listed(found["path"], found["size"], found["last_modified"]) for page in pages for found in page]
 
     def names(self, prefix: str) -> Iterator[str]:
         """Yield the names of all objects in a folder and those below it. No such folder is an empty one."""

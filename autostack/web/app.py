@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from flask import Flask, Response, jsonify
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from autostack import models as _models  # noqa: F401 - migrations must know every table
+from autostack.deployments import events
 from autostack.extensions import csrf, db, login_manager, migrate, sock
 from autostack.settings import Settings, load_settings
 from autostack.sites.store import open_store
@@ -62,10 +65,18 @@ def _init_extensions(app: Flask, settings: Settings) -> None:
     login_manager.init_app(app)
     csrf.init_app(app)
     sock.init_app(app)
-    redis = Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=2)
+    redis = Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        # Workers wait for jobs in it, for up to their TTL: a socket must not give up before Redis answers.
+        socket_timeout=30,
+        socket_connect_timeout=2,
+        retry=Retry(NoBackoff(), 1),
+        health_check_interval=15,
+    )
     app.extensions["autostack_redis"] = redis
     rate_limits.register(app, redis)
     app.extensions["autostack_store"] = open_store(settings)
+    events.listen()
 
 
 def _register_features(app: Flask) -> None:
@@ -75,6 +86,7 @@ def _register_features(app: Flask) -> None:
     from autostack.builds.agent_api import api as agent_api
     from autostack.deployments.api import api as deployments_api
     from autostack.deployments.pages import pages as deployments_pages
+    from autostack.deployments.stream import sockets as deployments_stream
     from autostack.projects.api import api as projects_api
     from autostack.projects.pages import pages as projects_pages
 
@@ -84,6 +96,7 @@ def _register_features(app: Flask) -> None:
         agent_api,
         deployments_api,
         deployments_pages,
+        deployments_stream,
         projects_api,
         projects_pages,
     ):

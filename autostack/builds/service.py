@@ -1,0 +1,258 @@
+"""Build attempts: opening them, what their agents may learn and say, and how they end."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import func, select, update
+
+from autostack.builds import dispatch
+from autostack.builds.models import BuildAttempt, Outcome
+from autostack.deployments import lifecycle, logs
+from autostack.deployments.logs import Line
+from autostack.deployments.models import Deployment
+from autostack.deployments.status import LogLevel, Status
+from autostack.encryption import Cipher
+from autostack.errors import Conflict, Unauthorized
+from autostack.extensions import db, rowcount, settings
+from autostack.projects import repository as repositories
+from autostack.queue import CONTROL, enqueue
+from autostack.settings import MB, Settings
+
+PUBLISH = "autostack.deployments.jobs.publish"
+MAX_LINE_BYTES = 10_000
+# How long after its end a build that went well may save its caches.
+CACHE_GRACE_S = 900
+
+
+class AttemptEnded(Conflict):
+    code = "ATTEMPT_ENDED"
+
+
+@dataclass(frozen=True)
+class OpenedAttempt:
+    """What an executor gives its agent."""
+
+    id: uuid.UUID
+    bootstrap_token: str
+
+
+def open_attempt(deployment_id: uuid.UUID, executor: str) -> OpenedAttempt | None:
+    """Claim a queued deployment for building. None if another worker has it, or it is queued no more."""
+    id, token = uuid.uuid4(), secrets.token_urlsafe(32)
+    claim = (
+        update(Deployment)
+        .where(Deployment.id == deployment_id, Deployment.status == Status.QUEUED, Deployment.attempt_id.is_(None))
+        .values(attempt_id=id)
+    )
+    if not rowcount(db.session.execute(claim)):
+        db.session.rollback()
+        return None
+    number = attempts_of(deployment_id) + 1
+    db.session.add(
+        BuildAttempt(
+            id=id, deployment_id=deployment_id, number=number, executor=executor, bootstrap_token_hash=_hash(token)
+        )
+    )
+    db.session.commit()
+    return OpenedAttempt(id, token)
+
+
+def attempts_of(deployment_id: uuid.UUID) -> int:
+    """Return how many attempts a deployment has had."""
+    counted = select(func.count()).select_from(BuildAttempt).where(BuildAttempt.deployment_id == deployment_id)
+    return db.session.scalar(counted) or 0
+
+
+def take_order(attempt_id: uuid.UUID, bootstrap_token: str) -> dict[str, Any]:
+    """Return the order for an attempt, with its working token; the deployment is building from now on.
+
+    The bootstrap token is good until the working token is first used, so that a lost answer can be asked for again.
+    Raises Unauthorized, AttemptEnded.
+    """
+    attempt = _locked(attempt_id)
+    if attempt is None or not _matches(bootstrap_token, attempt.bootstrap_token_hash):
+        raise Unauthorized("The token is not this attempt's.")
+    deployment = _current(attempt)
+    if attempt.heartbeats:
+        raise AttemptEnded("The order was fetched already.")
+    lifecycle.move(deployment.id, Status.BUILDING, attempt_id=attempt.id)
+    token = secrets.token_urlsafe(32)
+    attempt.token_hash = _hash(token)
+    attempt.heartbeat_at = datetime.now(UTC)
+    db.session.commit()
+    return {"token": token, **_order(attempt, deployment, settings())}
+
+
+def speaking(attempt_id: uuid.UUID, token: str) -> BuildAttempt:
+    """Return the attempt that its agent speaks for, its row locked; that it speaks is its heartbeat.
+
+    Raises Unauthorized, AttemptEnded once the attempt is not its deployment's current one.
+    """
+    attempt = _locked(attempt_id)
+    if attempt is None or attempt.token_hash is None or not _matches(token, attempt.token_hash):
+        raise Unauthorized("The token is not this attempt's.")
+    _current(attempt)
+    attempt.heartbeats += 1
+    attempt.heartbeat_at = datetime.now(UTC)
+    return attempt
+
+
+def reading_caches(attempt_id: uuid.UUID, token: str, *, writing: bool) -> Deployment:
+    """Return the deployment whose caches an agent may use; it may save them for a while after a good end."""
+    attempt = db.session.get(BuildAttempt, attempt_id)
+    if attempt is None or attempt.token_hash is None or not _matches(token, attempt.token_hash):
+        raise Unauthorized("The token is not this attempt's.")
+    if not (writing and _ended_well_lately(attempt)):
+        _current(attempt)
+    return attempt.deployment
+
+
+def store_lines(attempt: BuildAttempt, batch: int, lines: list[Line]) -> None:
+    """Store a numbered batch; one that was stored before changes nothing. Commits."""
+    if batch == attempt.last_batch + 1:
+        attempt.last_batch = batch
+        logs.append(attempt.deployment_id, lines)
+    elif batch > attempt.last_batch:
+        db.session.rollback()
+        raise Conflict(f"Batch {attempt.last_batch + 1} comes next.")
+    db.session.commit()
+
+
+def record_source(attempt: BuildAttempt, source: Mapping[str, str | None], detected: Mapping[str, Any]) -> None:
+    """Store what was cloned and detected. Commits."""
+    deployment = attempt.deployment
+    for column, value in source.items():
+        if value:
+            setattr(deployment, column, value)
+    deployment.detected = dict(detected)
+    db.session.commit()
+
+
+def finish(attempt: BuildAttempt, outcome: Outcome, reason: str | None) -> None:
+    """End an attempt as its agent says: a built one is published next. Commits."""
+    _end(attempt, outcome, reason)
+    if outcome is Outcome.FAILED:
+        fail(attempt.deployment, reason or "The build failed", attempt.id)
+    db.session.commit()
+    if outcome is Outcome.BUILT:
+        enqueue(CONTROL, PUBLISH, str(attempt.deployment_id))
+
+
+def lose(attempt_id: uuid.UUID, reason: str, *, again: bool = True) -> None:
+    """End an attempt whose agent is gone: the deployment is queued again, or fails when it was tried often enough.
+
+    `again` False fails it at once. Nothing happens if the attempt has ended. Commits.
+    """
+    attempt = _locked(attempt_id)
+    if attempt is None or attempt.ended_at is not None:
+        db.session.rollback()
+        return
+    deployment = attempt.deployment
+    _end(attempt, Outcome.LOST, reason)
+    is_current = deployment.attempt_id == attempt.id and not deployment.state.is_final
+    if is_current and again and attempt.number < settings().build_attempts:
+        _requeue(deployment, attempt.id, reason)
+    elif is_current:
+        fail(deployment, reason, attempt.id)
+    db.session.commit()
+
+
+def fail(deployment: Deployment, reason: str, attempt_id: uuid.UUID | None = None) -> bool:
+    """End a deployment as failed, saying why in its log too. The caller commits."""
+    moved = lifecycle.move(deployment.id, Status.FAILED, attempt_id=attempt_id, reason=reason)
+    if moved:
+        logs.say(deployment, reason, LogLevel.ERROR)
+    return moved
+
+
+def _requeue(deployment: Deployment, attempt_id: uuid.UUID, reason: str) -> None:
+    """Free the deployment for another attempt, and tell the queue. Commits."""
+    free = update(Deployment).where(Deployment.id == deployment.id, Deployment.attempt_id == attempt_id)
+    if deployment.state is Status.QUEUED:
+        db.session.execute(free.values(attempt_id=None, enqueued_at=None))
+    else:
+        lifecycle.move(deployment.id, Status.QUEUED, attempt_id=attempt_id, reason=reason)
+    logs.say(deployment, f"{reason}. Building again…", LogLevel.WARNING)
+    # The sweep would, too, but only when its turn comes.
+    db.session.commit()
+    dispatch.enqueue_build(deployment.id)
+
+
+def _end(attempt: BuildAttempt, outcome: Outcome, reason: str | None) -> None:
+    attempt.outcome, attempt.reason, attempt.ended_at = outcome, reason, datetime.now(UTC)
+
+
+def _current(attempt: BuildAttempt) -> Deployment:
+    deployment = attempt.deployment
+    if attempt.ended_at is not None or deployment.attempt_id != attempt.id or deployment.state.is_final:
+        db.session.rollback()
+        raise AttemptEnded("The attempt is not its deployment's current one any more.")
+    return deployment
+
+
+def _ended_well_lately(attempt: BuildAttempt) -> bool:
+    if attempt.outcome != Outcome.BUILT or attempt.ended_at is None:
+        return False
+    return (datetime.now(UTC) - attempt.ended_at).total_seconds() < CACHE_GRACE_S
+
+
+def _locked(attempt_id: uuid.UUID) -> BuildAttempt | None:
+    found: BuildAttempt | None = db.session.scalar(
+        select(BuildAttempt).where(BuildAttempt.id == attempt_id).with_for_update()
+    )
+    return found
+
+
+def _order(attempt: BuildAttempt, deployment: Deployment, config: Settings) -> dict[str, Any]:
+    snapshot = deployment.snapshot
+    started_at = deployment.started_at or datetime.now(UTC)
+    names = ("rootDir", "installCommand", "buildCommand", "outputDir", "nodeVersion")
+    return {
+        "attemptId": str(attempt.id),
+        "deploymentId": str(deployment.id),
+        "projectId": str(deployment.project_id),
+        "repository": {
+            "url": snapshot["repository"],
+            "branch": snapshot.get("branch"),
+            "commit": snapshot.get("commit"),
+            "credential": None,
+            "hostsAllowed": sorted(config.repo_hosts_allowed),
+            "localPath": repositories.local_path(config),
+        },
+        "settings": {name: snapshot.get(name) for name in names},
+        "env": Cipher.of(config).decrypt_mapping(deployment.env_vars),
+        "limits": _limits(config),
+        "heartbeatIntervalMs": config.heartbeat_interval_s * 1000,
+        "elapsedMs": max(0, int((datetime.now(UTC) - started_at).total_seconds() * 1000)),
+    }
+
+
+def _limits(config: Settings) -> dict[str, int]:
+    return {
+        "timeoutMs": config.build_timeout_ms,
+        "maxBuildBytes": config.max_build_bytes,
+        "maxFiles": config.max_build_files,
+        "maxFileBytes": config.max_file_size_mb * MB,
+        "maxLogBytes": config.max_log_size_mb * MB,
+        "maxLineBytes": MAX_LINE_BYTES,
+        "maxProcesses": config.max_build_processes,
+        "maxMemoryBytes": config.max_build_memory_mb * MB,
+        "maxDiskBytes": config.max_build_disk_mb * MB,
+        "maxCacheBytes": config.max_cache_size_mb * MB,
+    }
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _matches(token: str, stored: str) -> bool:
+    return hmac.compare_digest(_hash(token), stored)

@@ -1,0 +1,98 @@
+"""The sweep: whatever a crash, a flushed Redis or a dead worker left behind goes on, or ends with a reason."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+import httpx2
+from sqlalchemy import func, select, text, update
+
+from autostack.builds import dispatch, service
+from autostack.builds.models import BuildAttempt, Outcome
+from autostack.deployments import hosts
+from autostack.deployments.models import Deployment
+from autostack.deployments.status import Status
+from autostack.extensions import db, settings
+from autostack.queue import BUILDS, CONTROL, enqueue, waiting
+
+log = logging.getLogger(__name__)
+
+# One sweep at a time, on whichever machine: the number only has to be unlike other locks'.
+LOCK = 7_306_001
+LOST = "The build's worker stopped answering"
+PROBE_TIMEOUT_S = 5
+
+
+def sweep() -> None:
+    """Look once at everything in progress. A second sweep at the same time does nothing."""
+    # A connection of its own holds the lock: the session's goes back to the pool with each commit.
+    with db.engine.connect() as connection:
+        if connection.scalar(select(func.pg_try_advisory_xact_lock(LOCK))):
+            enqueue_forgotten()
+            end_silent_attempts()
+            publish_built()
+            write_routes()
+
+
+def enqueue_forgotten() -> None:
+    """Tell the queue of deployments that it never heard of, or that it forgot: it is empty while they wait."""
+    forgotten = select(Deployment.id).where(Deployment.status == Status.QUEUED, Deployment.attempt_id.is_(None))
+    if waiting(BUILDS):
+        forgotten = forgotten.where(Deployment.enqueued_at.is_(None))
+    for deployment_id in db.session.scalars(forgotten.order_by(Deployment.sequence)).all():
+        dispatch.enqueue_build(deployment_id)
+
+
+def end_silent_attempts() -> None:
+    """Count for each open attempt the sweeps without a word from its agent; end those that reach the limit.
+
+    Sweeps are counted, not hours: a clock that jumps ends nothing. Nor does a time in which web itself was down.
+    """
+    if not _web_answers():
+        return
+    heard = BuildAttempt.heartbeats != BuildAttempt.heartbeats_seen
+    opened = BuildAttempt.ended_at.is_(None)
+    db.session.execute(
+        update(BuildAttempt).where(opened, heard).values(silent_sweeps=0, heartbeats_seen=BuildAttempt.heartbeats)
+    )
+    db.session.execute(update(BuildAttempt).where(opened, ~heard).values(silent_sweeps=BuildAttempt.silent_sweeps + 1))
+    db.session.commit()
+    for attempt_id in _silent_attempts():
+        service.lose(attempt_id, LOST)
+
+
+def publish_built() -> None:
+    """Have deployments published whose build is done, but whose publisher was not told, or died."""
+    built = (
+        select(Deployment.id)
+        .join(BuildAttempt, BuildAttempt.id == Deployment.attempt_id)
+        .where(Deployment.status.in_([Status.BUILDING, Status.DEPLOYING]), BuildAttempt.outcome == Outcome.BUILT)
+        # A moment for the publisher that was told at once.
+        .where(BuildAttempt.ended_at < func.now() - text("interval '10 seconds'"))
+    )
+    for deployment_id in db.session.scalars(built).all():
+        enqueue(CONTROL, service.PUBLISH, str(deployment_id))
+
+
+def write_routes() -> None:
+    """Write the routes that are behind PostgreSQL."""
+    labels = hosts.unwritten()
+    if labels:
+        hosts.write(labels)
+
+
+def _silent_attempts() -> list[uuid.UUID]:
+    config = settings()
+    most = max(1, -(-config.heartbeat_timeout_s // config.sweep_interval_s))
+    silent = select(BuildAttempt.id).where(BuildAttempt.ended_at.is_(None), BuildAttempt.silent_sweeps >= most)
+    return list(db.session.scalars(silent))
+
+
+def _web_answers() -> bool:
+    try:
+        answer = httpx2.get(f"{settings().agents_reach_web_at}/healthz", timeout=PROBE_TIMEOUT_S, trust_env=False)
+    except httpx2.HTTPError:
+        log.warning("web does not answer: silence of agents is not counted")
+        return False
+    return answer.is_success

@@ -1,0 +1,47 @@
+"""Waking those who watch a deployment. An event says only that there is something new; PostgreSQL says what."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+from redis.exceptions import RedisError
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from autostack.extensions import db, redis
+
+log = logging.getLogger(__name__)
+
+PENDING = "deployments_to_announce"
+
+
+def channel(deployment_id: uuid.UUID) -> str:
+    """Return the pub/sub channel of one deployment."""
+    return f"autostack:deployment:{deployment_id}"
+
+
+def changed(deployment_id: uuid.UUID) -> None:
+    """Wake the watchers of a deployment once the current transaction is committed."""
+    db.session().info.setdefault(PENDING, set()).add(deployment_id)
+
+
+def listen() -> None:
+    """Have commits send what `changed` collected. Call it once, when the application is made."""
+    if not event.contains(Session, "after_commit", _announce):
+        event.listen(Session, "after_commit", _announce)
+        event.listen(Session, "after_rollback", _forget)
+
+
+def _announce(session: Session) -> None:
+    waiting: set[uuid.UUID] = session.info.pop(PENDING, set())
+    try:
+        for deployment_id in waiting:
+            redis().publish(channel(deployment_id), b"changed")
+    except RedisError as error:
+        # Watchers look at PostgreSQL by themselves now and then.
+        log.warning("could not announce a deployment's change: %s", error)
+
+
+def _forget(session: Session) -> None:
+    session.info.pop(PENDING, None)

@@ -1,0 +1,154 @@
+"""Which deployment each host name shows. PostgreSQL decides first; the route objects follow."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from autostack.deployments.models import Deployment
+from autostack.extensions import db, redis, rowcount, settings, store
+from autostack.projects.models import SiteHost
+from autostack.sites.announce import make_visible
+from autostack.sites.hosts import branch_label
+from autostack.sites.routes import Route, write_route
+
+PRODUCTION, BRANCH, OWN = "production", "branch", "deployment"
+NOBODY = str(uuid.UUID(int=0))
+# The address that an owner is shown, best first.
+PREFERENCE = (PRODUCTION, BRANCH, OWN)
+
+
+def switch_for(deployment: Deployment) -> list[str]:
+    """Point the hosts that a finished build is due at it, and return their labels. The caller commits, then writes.
+
+    Its own host always; its branch's, unless a newer deployment is there; production the same, for the production
+    branch, unless the owner rolled back and did not resume.
+    """
+    project = deployment.project
+    labels = [deployment.label]
+    _point(deployment.label, OWN, deployment)
+    if deployment.branch:
+        label = branch_label(project.label, deployment.branch)
+        if _is_newest_on(label, deployment):
+            _point(label, BRANCH, deployment)
+            labels.append(label)
+    if deployment.branch == project.branch and project.auto_promote and _is_newest_on(project.label, deployment):
+        _point(project.label, PRODUCTION, deployment)
+        labels.append(project.label)
+    return labels
+
+
+def promote(deployment: Deployment) -> str:
+    """Point production at this deployment, older or newer. The caller commits, then writes."""
+    label = deployment.project.label
+    _locked(label)
+    _point(label, PRODUCTION, deployment)
+    return label
+
+
+def withdraw(deployment: Deployment) -> list[str]:
+    """Leave the hosts of a deployment as tombstones. The caller commits, then writes."""
+    labels = [host.label for host in _hosts_of([deployment.id])]
+    db.session.execute(
+        update(SiteHost)
+        .where(SiteHost.label.in_(labels))
+        .values(deployment_id=None, generation=SiteHost.generation + 1)
+    )
+    return labels
+
+
+def serves(deployment: Deployment) -> bool:
+    """Tell whether a host shows this deployment."""
+    return bool(_hosts_of([deployment.id]))
+
+
+def addresses(deployments: Iterable[Deployment]) -> dict[uuid.UUID, str]:
+    """Return the best address of each deployment that some host shows."""
+    hosts = sorted(_hosts_of([deployment.id for deployment in deployments]), key=_preference, reverse=True)
+    return {host.deployment_id: settings().site_url(host.label) for host in hosts if host.deployment_id}
+
+
+def live_on(label: str) -> uuid.UUID | None:
+    """Return the id of the deployment that a host shows."""
+    found: uuid.UUID | None = db.session.scalar(select(SiteHost.deployment_id).where(SiteHost.label == label))
+    return found
+
+
+def write(labels: Sequence[str]) -> None:
+    """Write these hosts' routes as PostgreSQL has them, and return once every visitor gets them."""
+    written: dict[str, int] = {}
+    for host in db.session.scalars(select(SiteHost).where(SiteHost.label.in_(labels))).all():
+        write_route(store(), _route(host))
+        written[host.label] = host.generation
+    # No connection of the pool waits with us for the proxies.
+    db.session.commit()
+    config = settings()
+    make_visible(redis(), written, config.activation_timeout_ms / 1000, config.route_ttl_ms / 1000)
+    for label, generation in written.items():
+        db.session.execute(
+            update(SiteHost)
+            .where(SiteHost.label == label, SiteHost.generation == generation)
+            .values(published_generation=generation)
+        )
+    db.session.commit()
+
+
+def unwritten(limit: int = 100) -> list[str]:
+    """Return hosts whose route object is behind PostgreSQL."""
+    behind = select(SiteHost.label).where(SiteHost.published_generation < SiteHost.generation)
+    return list(db.session.scalars(behind.limit(limit)))
+
+
+def _route(host: SiteHost) -> Route:
+    return Route(
+        host=host.label,
+        generation=host.generation,
+        project_id=str(host.project_id or NOBODY),
+        deployment_id=str(host.deployment_id or NOBODY),
+        kind=host.kind,  # type: ignore[arg-type]
+        removed=host.deployment_id is None,
+    )
+
+
+def _point(label: str, kind: str, deployment: Deployment) -> bool:
+    values = {
+        "project_id": deployment.project_id,
+        "deployment_id": deployment.id,
+        "kind": kind,
+        "branch": deployment.branch if kind == BRANCH else None,
+    }
+    claim = insert(SiteHost).values(label=label, generation=1, **values)
+    claim = claim.on_conflict_do_update(
+        index_elements=[SiteHost.label],
+        set_={**values, "generation": SiteHost.generation + 1},
+        # A host of another project's is not ours to take.
+        where=or_(SiteHost.project_id == deployment.project_id, SiteHost.project_id.is_(None)),
+    )
+    return bool(rowcount(db.session.execute(claim)))
+
+
+def _is_newest_on(label: str, deployment: Deployment) -> bool:
+    """Lock the host, and tell whether what it shows is older than this deployment, or nothing."""
+    host = _locked(label)
+    if host is None or host.deployment_id is None:
+        return True
+    shown = db.session.scalar(select(Deployment.sequence).where(Deployment.id == host.deployment_id))
+    return shown is None or shown <= deployment.sequence
+
+
+def _locked(label: str) -> SiteHost | None:
+    host: SiteHost | None = db.session.scalar(
+        select(SiteHost).where(SiteHost.label == label).with_for_update().execution_options(populate_existing=True)
+    )
+    return host
+
+
+def _hosts_of(deployment_ids: Sequence[uuid.UUID]) -> list[SiteHost]:
+    return list(db.session.scalars(select(SiteHost).where(SiteHost.deployment_id.in_(deployment_ids))))
+
+
+def _preference(host: SiteHost) -> int:
+    return PREFERENCE.index(host.kind) if host.kind in PREFERENCE else len(PREFERENCE)

@@ -1,0 +1,221 @@
+"""Deployments: asking for them, finding, cancelling, promoting and deleting them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Select, func, select, update
+from sqlalchemy.orm import contains_eager, joinedload
+
+from autostack.accounts.models import User
+from autostack.builds import dispatch
+from autostack.builds.models import BuildAttempt, Outcome
+from autostack.deployments import hosts, lifecycle, logs
+from autostack.deployments.models import Deployment
+from autostack.deployments.status import IN_PROGRESS, Status, Trigger
+from autostack.errors import Conflict, NotFound
+from autostack.extensions import db, settings
+from autostack.projects import service as projects
+from autostack.projects.models import Project
+from autostack.queue import CONTROL, enqueue
+from autostack.sites.hosts import deployment_label
+
+MAX_PAGE_SIZE = 100
+FILTERS: dict[str, frozenset[Status]] = {
+    "all": frozenset(Status),
+    "success": frozenset({Status.SUCCESS}),
+    "failed": frozenset({Status.FAILED}),
+    "building": IN_PROGRESS,
+    "cancelled": frozenset({Status.CANCELLED}),
+}
+
+
+class DeploymentNotFound(NotFound):
+    code = "DEPLOYMENT_NOT_FOUND"
+
+
+class DeploymentEnded(Conflict):
+    code = "DEPLOYMENT_ENDED"
+
+
+class DeploymentNotReady(Conflict):
+    code = "DEPLOYMENT_NOT_READY"
+
+
+class DeploymentLive(Conflict):
+    code = "DEPLOYMENT_LIVE"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a list. Pages count from 1."""
+
+    items: list[Deployment]
+    number: int
+    total_pages: int
+    total_items: int
+
+
+def request(user: User, project: Project, trigger: Trigger) -> Deployment:
+    """Ask for a deployment of the project as it stands. Once this returns it is accepted, whatever Redis does.
+
+    Deployments of the same branch that still wait are cancelled: nobody needs them any more.
+    """
+    return _insert(user, project, projects.build_settings(project), trigger)
+
+
+def request_from(
+    user: User, reference: str, root_dir: str | None, changes: Mapping[str, Any], trigger: Trigger
+) -> Deployment:
+    """Ask for a deployment of what `reference` names, making a project of it where there is none.
+
+    `changes` are made to the project. Raises Invalid naming the field.
+    """
+    project = projects.find_or_create_for(user, reference, root_dir, changes)
+    return request(user, project, trigger)
+
+
+def redeploy(deployment: Deployment, user: User) -> Deployment:
+    """Build the same commit again, with the project's settings and variables of today."""
+    project = deployment.project
+    snapshot = {**projects.build_settings(project), "branch": deployment.branch, "commit": deployment.commit_hash}
+    return _insert(user, project, snapshot, Trigger.REDEPLOY)
+
+
+def cancel(deployment: Deployment) -> Deployment:
+    """Stop a deployment that has not gone live. Raises DeploymentEnded."""
+    fresh = lifecycle.locked(deployment.id)
+    if fresh is None:
+        raise _not_found(deployment.id)
+    going_live = fresh.state is Status.DEPLOYING and hosts.serves(fresh)
+    if going_live or not lifecycle.move(fresh.id, Status.CANCELLED, reason="Cancelled by its owner"):
+        db.session.rollback()
+        raise DeploymentEnded("The deployment has ended already, so it cannot be cancelled.")
+    db.session.execute(
+        update(BuildAttempt)
+        .where(BuildAttempt.id == fresh.attempt_id, BuildAttempt.ended_at.is_(None))
+        .values(outcome=Outcome.CANCELLED, ended_at=func.now())
+    )
+    logs.say(fresh, "Cancelled by its owner")
+    db.session.commit()
+    return fresh
+
+
+def promote(deployment: Deployment) -> Deployment:
+    """Have production show this deployment; nothing is built. Going back to an older one holds new ones off production.
+
+    Raises DeploymentNotReady unless it succeeded.
+    """
+    if deployment.state is not Status.SUCCESS:
+        raise DeploymentNotReady("Only a deployment that succeeded can be promoted.")
+    project = deployment.project
+    goes_back = would_roll_back(deployment)
+    label = hosts.promote(deployment)
+    if goes_back:
+        project.auto_promote = False
+    deployment.deployed_url = settings().site_url(label)
+    db.session.commit()
+    hosts.write([label])
+    return deployment
+
+
+def delete(deployment: Deployment) -> None:
+    """Delete a deployment with its log and its files' list. Raises DeploymentLive for the one that production shows."""
+    if hosts.live_on(deployment.project.label) == deployment.id:
+        raise DeploymentLive("Production shows this deployment. Promote another one first.")
+    project_id, deployment_id = str(deployment.project_id), str(deployment.id)
+    withdrawn = hosts.withdraw(deployment)
+    db.session.delete(deployment)
+    db.session.commit()
+    enqueue(CONTROL, "autostack.deployments.jobs.remove_deployment", project_id, deployment_id)
+    hosts.write(withdrawn)
+
+
+def deployment_of(user: User, id: uuid.UUID) -> Deployment:
+    """Return one deployment of the user. Raises DeploymentNotFound for another's as for none."""
+    mine = _mine(user).where(Deployment.id == id).options(joinedload(Deployment.stages))
+    found: Deployment | None = db.session.scalars(mine).unique().one_or_none()
+    if found is None:
+        raise _not_found(id)
+    return found
+
+
+def recent_deployments(user: User, limit: int = 5) -> list[Deployment]:
+    """Return the user's newest deployments, newest first."""
+    return list(db.session.scalars(_mine(user).order_by(Deployment.sequence.desc()).limit(limit)))
+
+
+def search(user: User, *, text: str = "", status: str = "all", page: int = 1, limit: int = 10) -> Page:
+    """Return a page of the user's deployments, newest first: those whose project's name or repository has `text`."""
+    found = _mine(user).where(Deployment.status.in_(FILTERS[status]))
+    if text:
+        found = found.where(
+            Project.name.icontains(text, autoescape=True) | Project.repository.icontains(text, autoescape=True)
+        )
+    total = db.session.scalar(select(func.count()).select_from(found.with_only_columns(Deployment.id).subquery())) or 0
+    items = found.order_by(Deployment.sequence.desc()).offset((page - 1) * limit).limit(limit)
+    return Page(list(db.session.scalars(items)), page, max(1, -(-total // limit)), total)
+
+
+def can_promote(deployment: Deployment) -> bool:
+    """Tell whether it is ready, and not what production shows already."""
+    return deployment.state is Status.SUCCESS and hosts.live_on(deployment.project.label) != deployment.id
+
+
+def would_roll_back(deployment: Deployment) -> bool:
+    """Tell whether production shows a newer deployment than this one."""
+    live = hosts.live_on(deployment.project.label)
+    shown = db.session.scalar(select(Deployment.sequence).where(Deployment.id == live))
+    return shown is not None and shown > deployment.sequence
+
+
+def _mine(user: User) -> Select[Deployment]:
+    return (
+        select(Deployment)
+        .join(Deployment.project)
+        .where(Deployment.user_id == user.id)
+        .options(contains_eager(Deployment.project))
+    )
+
+
+def _not_found(id: uuid.UUID) -> DeploymentNotFound:
+    return DeploymentNotFound(f"Deployment with ID '{id}' not found")
+
+
+def _insert(user: User, project: Project, snapshot: dict[str, Any], trigger: Trigger) -> Deployment:
+    id = uuid.uuid4()
+    now = datetime.now(UTC)
+    _supersede(project, snapshot["branch"])
+    deployment = Deployment(
+        id=id,
+        project=project,
+        user_id=user.id,
+        branch=snapshot["branch"],
+        commit_hash=snapshot.get("commit"),
+        author=user.name,
+        snapshot=snapshot,
+        env_vars=project.env_vars,
+        trigger=trigger,
+        label=deployment_label(project.label, str(id)),
+        created_at=now,
+        stages=lifecycle.first_stages(id, now),
+    )
+    db.session.add(deployment)
+    db.session.commit()
+    dispatch.enqueue_build(deployment.id)
+    return deployment
+
+
+def _supersede(project: Project, branch: str) -> None:
+    """Cancel what still waits for this branch, in the new deployment's transaction."""
+    waiting = select(Deployment.id).where(
+        Deployment.project_id == project.id,
+        Deployment.branch == branch,
+        Deployment.status == Status.QUEUED,
+    )
+    for id in db.session.scalars(waiting).all():
+        lifecycle.move(id, Status.CANCELLED, reason="A newer deployment took its place")

@@ -1,0 +1,39 @@
+"""The queues that wake the workers. PostgreSQL holds what is to be done: a job lost here is found by the sweep."""
+
+from __future__ import annotations
+
+import logging
+
+from redis.exceptions import RedisError
+from rq import Queue
+
+from autostack.extensions import redis, settings
+
+log = logging.getLogger(__name__)
+
+CONTROL = "control"
+BUILDS = "builds"
+CONTROL_TIMEOUT_S = 300
+# Beyond the build itself: the clone, the upload, and saving the cache.
+BUILD_MARGIN_S = 1_800
+
+
+def enqueue(queue: str, job: str, *args: str) -> bool:
+    """Ask a worker of `queue` to run the function that `job` names. False if Redis does not take it: the sweep will ask again."""
+    timeout_s = CONTROL_TIMEOUT_S
+    if queue == BUILDS:
+        timeout_s = settings().build_timeout_ms // 1000 + BUILD_MARGIN_S
+    try:
+        Queue(queue, connection=redis()).enqueue(job, *args, job_timeout=timeout_s, result_ttl=0, failure_ttl=3600)
+    except RedisError as error:
+        log.warning("could not enqueue %s: %s", job, error)
+        return False
+    return True
+
+
+def waiting(queue: str) -> int:
+    """Return how many jobs wait in a queue; 0 when Redis is away."""
+    try:
+        return int(Queue(queue, connection=redis()).count)
+    except RedisError:
+        return 0

@@ -1,0 +1,149 @@
+"""The background processes: `control` and `builds` work off their queues, `clock` asks for what is due.
+
+Workers are RQ's, but for three things. A work-horse dies with its worker, so that no build goes on beside its retry.
+A build that is cut short by a shutdown is given to another worker at once. One that was killed says so to its owner.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from typing import Any
+
+from flask import Flask
+from rq import Queue, Worker
+from rq.job import Job
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from autostack import create_app
+from autostack.builds import service as builds
+from autostack.builds.dispatch import JOB as START_BUILD
+from autostack.deployments.models import Deployment
+from autostack.errors import ConfigurationError
+from autostack.extensions import db, redis, settings
+from autostack.local.child import die_with_parent
+from autostack.queue import BUILDS, CONTROL, enqueue, waiting
+
+log = logging.getLogger(__name__)
+
+# An idle worker does no housekeeping for as long as it waits for a job: this long, less 15 s.
+WORKER_TTL_S = 20
+# The clock's lock: whoever holds it asks for sweeps.
+CLOCK_LOCK = 7_306_002
+SWEEP = "autostack.builds.jobs.sweep_deployments"
+PARENT_PID = "AUTOSTACK_WORKER_PID"
+
+
+class AppWorker(Worker):
+    """A worker whose jobs run in the application's context."""
+
+    def __init__(self, app: Flask, queue: str) -> None:
+        with app.app_context():
+            connection = redis()
+            grace_s = settings().shutdown_grace_s
+        name = f"{queue}-{os.uname().nodename}-{os.getpid()}"
+        super().__init__(
+            [Queue(queue, connection=connection)], name=name, connection=connection, worker_ttl=WORKER_TTL_S
+        )
+        self._app = app
+        self._grace_s = grace_s
+        self._shutting_down = False
+
+    def main_work_horse(self, job: Job, queue: Queue) -> None:
+        """Run the job in the child process, which dies with the worker."""
+        die_with_parent(int(os.environ[PARENT_PID]))
+        with self._app.app_context():
+            # Connections do not survive a fork: the child makes its own.
+            db.engine.dispose(close=False)
+            redis().connection_pool.reset()
+            super().main_work_horse(job, queue)
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        os.environ[PARENT_PID] = str(os.getpid())
+        super().fork_work_horse(job, queue)
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Give the running job a while to end; then end it, and let another worker have it."""
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+        self._shutting_down = True
+        timer = threading.Timer(self._grace_s, self._end_horse)
+        timer.daemon = True
+        timer.start()
+
+    def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:
+        """Tell PostgreSQL that the attempt has lost its worker."""
+        super().handle_work_horse_killed(job, retpid, ret_val, rusage)  # type: ignore[no-untyped-call]
+        if job.func_name == START_BUILD:
+            with self._app.app_context():
+                self._release(uuid.UUID(job.args[0]), _how(ret_val))
+                db.engine.dispose()
+
+    def _end_horse(self) -> None:
+        if self.horse_pid:
+            self.kill_horse(signal.SIGKILL)
+
+    def _release(self, deployment_id: uuid.UUID, how: str) -> None:
+        attempt_id = db.session.scalar(select(Deployment.attempt_id).where(Deployment.id == deployment_id))
+        if attempt_id is None:
+            return
+        if self._shutting_down:
+            builds.lose(attempt_id, "The build's worker was shut down")
+        else:
+            builds.lose(attempt_id, f"The build was killed ({how}), probably for want of memory", again=False)
+
+
+def main() -> None:
+    """Run the process that the command line names, until it is told to end."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    parser = argparse.ArgumentParser(description="Autostack's background processes.")
+    parser.add_argument("role", choices=(CONTROL, BUILDS, "clock"))
+    role = parser.parse_args().role
+    try:
+        app = create_app()
+    except ConfigurationError as error:
+        sys.exit(f"autostack: {error.message}")
+    if role == "clock":
+        run_clock(app)
+    else:
+        AppWorker(app, role).work(logging_level="WARNING")
+
+
+def run_clock(app: Flask) -> None:
+    """Ask for a sweep every SWEEP_INTERVAL, as long as this is the one clock that holds the lock.
+
+    Another clock waits until the leader's connection, and with it the lock, is gone.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with app.app_context():
+        while True:
+            try:
+                _lead(settings().sweep_interval_s)
+            except SQLAlchemyError as error:
+                log.warning("the clock has lost PostgreSQL: %s", str(error).partition("\n")[0])
+                time.sleep(1)
+
+
+def _lead(interval_s: float) -> None:
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while not connection.scalar(select(func.pg_try_advisory_lock(CLOCK_LOCK))):
+            time.sleep(interval_s)
+        while True:
+            # A lock that was lost with its connection shows here, before two clocks lead.
+            connection.execute(text("SELECT 1"))
+            # One that waits is enough: after a pause of the workers, sweeps must not come in a row.
+            if not waiting(CONTROL):
+                enqueue(CONTROL, SWEEP)
+            time.sleep(interval_s)
+
+
+def _how(status: int | None) -> str:
+    if status is not None and os.WIFSIGNALED(status):
+        return f"signal {os.WTERMSIG(status)}"
+    return "its process ended"
