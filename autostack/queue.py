@@ -19,7 +19,7 @@ BUILD_MARGIN_S = 1_800
 
 
 def enqueue(queue: str, job: str, *args: str) -> bool:
-    """Ask a worker of `queue` to run the function that `job` names. False if Redis does not take it: the sweep will ask again."""
+    """Ask a worker of `queue` to run the function that `job` names. False if Redis does not take it: the sweep will."""
     timeout_s = CONTROL_TIMEOUT_S
     if queue == BUILDS:
         timeout_s = settings().build_timeout_ms // 1000 + BUILD_MARGIN_S

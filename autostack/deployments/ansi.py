@@ -13,7 +13,7 @@ FOREGROUNDS = frozenset((*range(30, 38), *range(90, 98)))
 BACKGROUNDS = frozenset((*range(40, 48), *range(100, 108)))
 # What takes back which.
 ENDS = {22: {1, 2}, 23: {3}, 24: {4}, 27: {7}, 29: {9}, 39: FOREGROUNDS, 49: BACKGROUNDS}
-# 38 and 48 begin a colour of the palette (5;n) or a true one (2;r;g;b). The log has sixteen of its own: both are skipped.
+# 38 and 48 begin a colour of the palette (5;n) or a true one (2;r;g;b): skipped, the log has sixteen of its own.
 EXTENDED = {5: 1, 2: 3}
 
 
