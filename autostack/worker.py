@@ -102,6 +102,8 @@ class AppWorker(Worker):
 def main() -> None:
     """Run the process that the command line names, until it is told to end."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # The probe of web, each time the sweep runs, is no news.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(description="Autostack's background processes.")
     parser.add_argument("role", choices=(CONTROL, BUILDS, "clock"))
     role = parser.parse_args().role

@@ -31,6 +31,7 @@ def sweep() -> None:
         if connection.scalar(select(func.pg_try_advisory_xact_lock(LOCK))):
             enqueue_forgotten()
             end_silent_attempts()
+            end_left_over_attempts()
             publish_built()
             write_routes()
 
@@ -60,6 +61,17 @@ def end_silent_attempts() -> None:
     db.session.commit()
     for attempt_id in _silent_attempts():
         service.lose(attempt_id, LOST)
+
+
+def end_left_over_attempts() -> None:
+    """End open attempts of deployments that have ended without them: theirs were cancelled."""
+    final = select(Deployment.id).where(Deployment.status.in_([status for status in Status if status.is_final]))
+    db.session.execute(
+        update(BuildAttempt)
+        .where(BuildAttempt.ended_at.is_(None), BuildAttempt.deployment_id.in_(final))
+        .values(outcome=Outcome.CANCELLED, ended_at=func.now())
+    )
+    db.session.commit()
 
 
 def publish_built() -> None:

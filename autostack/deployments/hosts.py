@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from autostack.deployments.models import Deployment
 from autostack.extensions import db, redis, rowcount, settings, store
-from autostack.projects.models import SiteHost
+from autostack.projects.models import Project, SiteHost
 from autostack.sites.announce import make_visible
 from autostack.sites.hosts import branch_label
 from autostack.sites.routes import Route, write_route
@@ -35,7 +35,9 @@ def switch_for(deployment: Deployment) -> list[str]:
         if _is_newest_on(label, deployment):
             _point(label, BRANCH, deployment)
             labels.append(label)
-    if deployment.branch == project.branch and project.auto_promote and _is_newest_on(project.label, deployment):
+    # The host's lock first: a roll-back that holds it is seen by the second question.
+    is_due = deployment.branch == project.branch and _is_newest_on(project.label, deployment)
+    if is_due and db.session.scalar(select(Project.auto_promote).where(Project.id == project.id)):
         _point(project.label, PRODUCTION, deployment)
         labels.append(project.label)
     return labels

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import contains_eager, joinedload
 
 from autostack.accounts.models import User
 from autostack.builds import dispatch
-from autostack.builds.models import BuildAttempt, Outcome
 from autostack.deployments import hosts, lifecycle, logs
 from autostack.deployments.models import Deployment
 from autostack.deployments.status import IN_PROGRESS, Status, Trigger
@@ -95,11 +94,6 @@ def cancel(deployment: Deployment) -> Deployment:
     if going_live or not lifecycle.move(fresh.id, Status.CANCELLED, reason="Cancelled by its owner"):
         db.session.rollback()
         raise DeploymentEnded("The deployment has ended already, so it cannot be cancelled.")
-    db.session.execute(
-        update(BuildAttempt)
-        .where(BuildAttempt.id == fresh.attempt_id, BuildAttempt.ended_at.is_(None))
-        .values(outcome=Outcome.CANCELLED, ended_at=func.now())
-    )
     logs.say(fresh, "Cancelled by its owner")
     db.session.commit()
     return fresh
