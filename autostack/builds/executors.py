@@ -30,7 +30,9 @@ PASSED_ON = ("PATH", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_
 def run_locally(attempt: OpenedAttempt, settings: Settings) -> None:
     """Run the agent for an attempt and wait for its end. An agent that ends without a word has lost its attempt."""
     with _slot(settings.data_dir) as slot:
-        work_dir = settings.data_dir.absolute() / "builds" / str(attempt.id)
+        work_dir = settings.data_dir.absolute() / "builds" / str(slot)
+        # What a worker that was killed left behind: nobody else has this slot.
+        _remove(work_dir)
         work_dir.mkdir(parents=True)
         try:
             exit_code = _run_agent(attempt, settings, slot, work_dir)

@@ -98,13 +98,13 @@ def _follow(socket: Server, wish: SubscribeIn, wake_up: PubSub | None) -> None:
         deployment = db.session.get(Deployment, wish.deployment_id)
         if deployment is None:
             return
-        status = deployment.state
+        status, last_words = deployment.state, _last_words(deployment)
         after = _send_lines(socket, wish, after)
         if status is not told:
-            socket.send(json.dumps({"type": "status_update", "status": status, "stage": _stage(deployment)}))
+            socket.send(json.dumps({"type": "status_update", "status": status, "stage": status.capitalize()}))
             told = status
         if status.is_final:
-            _send_end(socket, deployment)
+            _take_leave(socket, last_words)
             return
         # Neither a transaction nor a connection of the pool is held while we wait.
         db.session.rollback()
@@ -113,10 +113,12 @@ def _follow(socket: Server, wish: SubscribeIn, wake_up: PubSub | None) -> None:
 
 def _send_lines(socket: Server, wish: SubscribeIn, after: int) -> int:
     while lines := logs.page(wish.deployment_id, after):
-        for line in lines:
-            socket.send(json.dumps(_event(line, wish.format)))
         after = lines[-1].seq
-        db.session.expunge_all()
+        messages = [json.dumps(_event(line, wish.format)) for line in lines]
+        # A client that reads slowly must not keep a connection of the pool.
+        db.session.rollback()
+        for message in messages:
+            socket.send(message)
     return after
 
 
@@ -131,19 +133,19 @@ def _event(line: DeploymentLog, wanted: str) -> dict[str, Any]:
     return {**event, "html": ansi.to_html(line.message)} if wanted == "html" else event
 
 
-def _send_end(socket: Server, deployment: Deployment) -> None:
+def _last_words(deployment: Deployment) -> dict[str, Any]:
     url = hosts.addresses([deployment]).get(deployment.id) if deployment.state is Status.SUCCESS else None
     spent = duration(deployment.build_duration)
-    socket.send(json.dumps({"type": "deployment_complete", "status": deployment.status, "duration": spent, "url": url}))
+    return {"type": "deployment_complete", "status": deployment.status, "duration": spent, "url": url}
+
+
+def _take_leave(socket: Server, last_words: dict[str, Any]) -> None:
     db.session.rollback()
+    socket.send(json.dumps(last_words))
     # Closing at once could cut off what is still on its way.
     with contextlib.suppress(ConnectionClosed):
         socket.receive(timeout=LINGER_S)
     socket.close(NORMAL)
-
-
-def _stage(deployment: Deployment) -> str:
-    return deployment.state.capitalize()
 
 
 @contextlib.contextmanager
