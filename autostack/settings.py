@@ -52,7 +52,6 @@ class Settings(BaseSettings):
 
     # Addresses
     app_url: str = Field("http://localhost:8000", alias="APP_URL")
-    frontend_url: str | None = Field(None, alias="FRONTEND_URL")
     agent_api_url: str | None = Field(None, alias="AGENT_API_URL")
     sites_domain: str = Field("localhost", alias="SITES_DOMAIN")
     sites_url_scheme: Literal["http", "https"] | None = Field(None, alias="SITES_URL_SCHEME")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from flask import Flask, Response, jsonify
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -11,9 +13,11 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from autostack import models as _models  # noqa: F401 - migrations must know every table
 from autostack.deployments import events
 from autostack.extensions import csrf, db, login_manager, migrate, sock
-from autostack.settings import Settings, load_settings
+from autostack.settings import Settings, is_shared_domain, load_settings
 from autostack.sites.store import open_store
 from autostack.web import access, errors, rate_limits, templating
+
+log = logging.getLogger(__name__)
 
 MAX_REQUEST_BYTES = 1_000_000
 
@@ -21,6 +25,8 @@ MAX_REQUEST_BYTES = 1_000_000
 def build_app(settings: Settings | None = None) -> Flask:
     """Return the application that gunicorn serves, and whose context jobs run in."""
     settings = settings or load_settings()
+    if is_shared_domain(settings.app_url, settings.sites_domain):
+        log.warning("SITES_DOMAIN shares APP_URL's domain: deployed sites can set cookies that the dashboard receives")
     app = Flask("autostack", root_path=str(templating.PACKAGE))
     app.config.update(_flask_config(settings), AUTOSTACK=settings)
     _init_extensions(app, settings)

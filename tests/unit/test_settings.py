@@ -1,0 +1,121 @@
+"""Settings: what operators may write, what production requires, and that the documentation knows every one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from autostack.errors import ConfigurationError
+from autostack.settings import Settings, is_shared_domain, load_settings, parse_duration
+
+ROOT = Path(__file__).parents[2]
+ALIASES = {str(field.alias) for field in Settings.model_fields.values()}
+SECRETS = {"secret_key": "a", "encryption_keys": "b", "jwt_secret": "c", "refresh_token_secret": "d"}
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_machine(monkeypatch):
+    for name in ALIASES | {"NODE_ENV"}:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_every_setting_is_documented_and_no_other():
+    documented = set()
+    for line in (ROOT / "docs/configuration.md").read_text().splitlines():
+        if line.startswith("| `"):
+            documented |= set(re.findall(r"`([A-Z][A-Z0-9_]+)`", line.split("|")[1]))
+    assert documented == ALIASES
+
+
+def test_the_example_file_names_every_setting_and_no_other():
+    named = set(re.findall(r"^# ([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert named == ALIASES
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("12h", 43_200), ("7d", 604_800), ("1w", 604_800)]
+)
+def test_a_duration_is_a_number_and_a_unit(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5m", "0s", "1.5h", "200ms"])
+def test_what_is_no_duration_of_a_second_or_more_is_refused(text):
+    with pytest.raises(ValueError, match="must be"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_any_common_database_scheme_means_psycopg(scheme):
+    settings = load_settings(database_url=f"{scheme}://user:pass@db/autostack")
+    assert settings.sqlalchemy_url == "postgresql+psycopg://user:pass@db/autostack"
+
+
+def test_a_secret_is_in_no_representation():
+    assert "hunter2" not in repr(load_settings(database_url="postgresql://me:hunter2@db/x", secret_key="hunter2"))
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().port = 1
+
+
+def test_production_names_every_secret_that_is_missing():
+    with pytest.raises(ConfigurationError, match="SECRET_KEY, ENCRYPTION_KEYS, JWT_SECRET, REFRESH_TOKEN_SECRET"):
+        load_settings(environment="production")
+
+
+def test_production_wants_https():
+    with pytest.raises(ConfigurationError, match="APP_URL must begin with https://"):
+        load_settings(environment="production", app_url="http://autostack.example", **SECRETS)
+
+
+def test_node_env_production_means_production(monkeypatch):
+    monkeypatch.setenv("NODE_ENV", "production")
+    assert load_settings(app_url="https://autostack.example", **SECRETS).is_production
+
+
+def test_a_wrong_number_is_one_clear_line():
+    with pytest.raises(ConfigurationError, match="PORT: Input should be a valid integer"):
+        load_settings(PORT="eighty")
+
+
+def test_hosts_are_separated_by_commas_or_spaces(monkeypatch):
+    monkeypatch.setenv("REPO_HOSTS_ALLOWED", "git.example:3000, 127.0.0.1  Gitea.local")
+    assert load_settings().repo_hosts_allowed == {"git.example:3000", "127.0.0.1", "gitea.local"}
+
+
+def test_sites_have_the_proxys_port_in_development_and_none_in_production():
+    assert load_settings(proxy_port=8081).site_url("blog") == "http://blog.localhost:8081"
+    production = load_settings(
+        environment="production", app_url="https://autostack.example", sites_domain="sites.example", **SECRETS
+    )
+    assert production.site_url("blog") == "https://blog.sites.example"
+
+
+def test_the_store_is_a_folder_a_bucket_or_what_the_url_says(tmp_path):
+    assert load_settings(data_dir=tmp_path).object_store_url == f"file://{tmp_path}/store"
+    assert load_settings(s3_bucket="builds").object_store_url == "s3://builds"
+    assert load_settings(s3_bucket="builds", storage_url="s3://other/prefix").object_store_url == "s3://other/prefix"
+
+
+def test_development_secrets_are_made_once_and_for_the_owners_eyes(tmp_path):
+    first = load_settings(data_dir=tmp_path).secret("secret_key")
+    assert load_settings(data_dir=tmp_path).secret("secret_key") == first
+    assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("app", "sites", "shared"),
+    [
+        ("https://autostack.example", "autostack.example", True),
+        ("https://autostack.example", "sites.autostack.example", True),
+        ("https://app.autostack.example", "autostack.example", True),
+        ("https://autostack.example", "autostack-sites.example", False),
+        ("http://localhost:8000", "localhost", False),
+    ],
+)
+def test_sites_under_the_dashboards_domain_are_noticed(app, sites, shared):
+    assert is_shared_domain(app, sites) is shared
