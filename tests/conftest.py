@@ -18,7 +18,7 @@ from flask_migrate import upgrade
 from sqlalchemy import text
 
 from autostack import create_app
-from autostack.extensions import db, redis
+from autostack.extensions import db, redis, store
 from autostack.settings import Settings, load_settings
 from tests.git_server import GitServer, make_repository, serve_repositories
 from tests.people import Api, Browser, Person, make_person
@@ -63,7 +63,8 @@ def make_settings(
         os.environ.pop(name, None)
 
     def make(**overrides: Any) -> Settings:
-        quick = {"bcrypt_rounds": 4, "rate_limit_auth": UNLIMITED, "rate_limit_api": UNLIMITED}
+        # No proxy listens in most tests, so that a publisher waits for a route's time to live.
+        quick = {"bcrypt_rounds": 4, "route_ttl_ms": 1, "rate_limit_auth": UNLIMITED, "rate_limit_api": UNLIMITED}
         services = {"database_url": database_url, "redis_url": redis_url, "data_dir": data_dir}
         return load_settings(**{**services, **quick, "rate_limit_deployments": UNLIMITED, **overrides})
 
@@ -90,6 +91,7 @@ def app(migrated_app: Flask) -> Flask:
         db.session.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
         db.session.commit()
         redis().flushall()
+        store().delete_prefix("routes")
     return migrated_app
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from autostack.builds.models import Outcome
 from autostack.deployments.logs import MAX_LINE_CHARACTERS, Line
 from autostack.deployments.status import LogLevel
-from autostack.sites.manifest import Blob, Encoding
+from autostack.sites.manifest import Blob, Encoding, Path
 from autostack.web.schemas import Schema
 
 MAX_LINES = 1_000
@@ -56,7 +56,7 @@ class SourceIn(DetectedIn):
 
 
 class FileIn(Schema):
-    path: Annotated[str, StringConstraints(strip_whitespace=False, max_length=4_096)]
+    path: Annotated[Path, StringConstraints(strip_whitespace=False)]
     size: int = Field(ge=0)
     sha256: Sha256
     encodings: dict[Encoding, Blob] = Field(default_factory=dict)

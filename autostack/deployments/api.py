@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from flask import Blueprint, Response, jsonify, make_response, request, url_for
+from flask import Blueprint, Response, jsonify, make_response, request, stream_with_context, url_for
 
 from autostack.deployments import logs, schemas, service
 from autostack.deployments.access import require_deployment
@@ -98,7 +98,7 @@ def start(given: DeploymentIn, trigger: Trigger) -> Deployment:
 
 def as_download(deployment: Deployment) -> Response:
     """Return the whole log as a text file, streamed."""
-    response = Response(logs.as_text(deployment.id), mimetype="text/plain")
+    response = Response(stream_with_context(logs.as_text(deployment.id)), mimetype="text/plain")
     response.headers["Content-Disposition"] = f'attachment; filename="{deployment.label}.log"'
     return response
 

@@ -12,7 +12,7 @@ from autostack.deployments.status import Status
 from autostack.extensions import db, settings, store
 from autostack.sites import keys
 from autostack.sites.errors import ObjectNotFound
-from autostack.sites.manifest import Manifest
+from autostack.sites.manifest import Manifest, ManifestInvalid
 
 
 def publish(deployment_id: uuid.UUID) -> None:
@@ -50,21 +50,23 @@ def _write_manifest(deployment: Deployment) -> Manifest | None:
     project_id, id = str(deployment.project_id), str(deployment.id)
     try:
         data = store().get(keys.listing(project_id, id, str(deployment.attempt_id)))
+        manifest = Manifest.from_json(data)
     except ObjectNotFound:
-        _refuse(deployment, "The build sent no list of its files")
-        return None
-    manifest = Manifest.from_json(data)
+        return _refuse(deployment, "The build sent no list of its files")
+    except ManifestInvalid as error:
+        return _refuse(deployment, error.message)
     missing = store().missing({keys.blob(project_id, blob.sha256) for blob in manifest.blobs()})
     if missing:
-        _refuse(deployment, f"{len(missing)} of the site's files were not uploaded")
-        return None
+        return _refuse(deployment, f"{len(missing)} of the site's files were not uploaded")
     store().put(keys.manifest(project_id, id), data)
     return manifest
 
 
-def _refuse(deployment: Deployment, reason: str) -> None:
+def _refuse(deployment: Deployment, reason: str) -> Manifest | None:
+    """Fail the deployment; there is no manifest."""
     fail(deployment, reason)
     db.session.commit()
+    return None
 
 
 def _switch(deployment: Deployment, manifest: Manifest) -> list[str] | None:
