@@ -1,0 +1,58 @@
+"""What the tests of faults share: a running Autostack of the module's own, and repositories that take a while."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.git_server import GitServer, Repository, make_repository, serve_repositories
+from tests.stack import Stack, running_stack
+
+# Builds for as many seconds as `SECONDS` says, saying a word now and then, and leaves a page.
+BUILD = """
+const fs = require("fs");
+let left = 10 * Number(process.env.SECONDS || 3);
+const timer = setInterval(() => {
+  console.log("left " + left);
+  if (left-- > 0) return;
+  clearInterval(timer);
+  fs.mkdirSync("dist", { recursive: true });
+  fs.writeFileSync("dist/index.html", fs.readFileSync("page.html"));
+}, 100);
+"""
+
+
+@pytest.fixture(scope="module")
+def folder_of_repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("repositories")
+
+
+@pytest.fixture(scope="module")
+def repositories(folder_of_repositories: Path) -> Iterator[GitServer]:
+    with serve_repositories(folder_of_repositories) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+        running.sign_up()
+        yield running
+
+
+@pytest.fixture
+def slow_repository(
+    request: pytest.FixtureRequest, repositories: GitServer, folder_of_repositories: Path
+) -> Callable[..., tuple[str, Repository]]:
+    """Make a repository of this test's own; return its address and what commits to it."""
+
+    def make(page: str = "built") -> tuple[str, Repository]:
+        name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:60]
+        manifest = json.dumps({"name": "slow", "scripts": {"build": "node build.js"}})
+        files = {"package.json": manifest, "build.js": BUILD, "page.html": page}
+        return repositories.url(name), make_repository(folder_of_repositories / name, files)
+
+    return make

@@ -1,0 +1,193 @@
+"""Rows on jobs and state, provoked in a running Autostack: killed processes, a flushed Redis, doubled jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import psycopg
+import pytest
+from redis import Redis
+from rq import Queue
+
+from tests.stack import FINAL
+
+START_BUILD = "autostack.builds.jobs.start_build"
+
+
+@pytest.fixture
+def database(stack):
+    with psycopg.connect(_environment_of(stack)["DATABASE_URL"], autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def redis(stack):
+    with contextlib.closing(Redis.from_url(_environment_of(stack)["REDIS_URL"])) as client:
+        yield client
+
+
+def _environment_of(stack):
+    return stack.processes("worker.py", "control")[0].environ()
+
+
+def _attempts(database, deployment):
+    rows = database.execute(
+        "SELECT outcome FROM build_attempts WHERE deployment_id = %s ORDER BY number", [deployment["id"]]
+    )
+    return [outcome for (outcome,) in rows]
+
+
+def _wait_for(condition, within_s=30.0):
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+    return found
+
+
+def _building(stack, deployment):
+    """Wait until the user's own build command runs, and return its process."""
+    stack.reaches(deployment, {"building"})
+    return _wait_for(lambda: _user_processes())[0]
+
+
+def _user_processes():
+    """Return the processes of user code. The sandbox hides whose they are: one build runs at a time here."""
+    return [process for process in psutil.process_iter(["cmdline"]) if _is_build(process.info["cmdline"] or [])]
+
+
+def _is_build(words):
+    return words[:2] == ["node", "build.js"]
+
+
+def _builder_of(process):
+    """Return the worker and the work-horse above a process of a build."""
+    workers = [parent for parent in process.parents() if "builds" in parent.cmdline()]
+    horse, worker = workers[0], workers[1]
+    return worker, horse
+
+
+def test_f01_a_deployment_that_was_never_enqueued_is_built_exactly_once(stack, database, redis, slow_repository):
+    url, _ = slow_repository()
+    first = stack.ended(stack.deploy(url, envVars="SECONDS=0"))
+    # A crash between commit and enqueue leaves just this: a queued row that no queue has heard of.
+    database.execute(
+        "UPDATE deployments SET status = 'queued', attempt_id = NULL, enqueued_at = NULL, started_at = NULL,"
+        " completed_at = NULL WHERE id = %s",
+        [first["id"]],
+    )
+    database.execute("DELETE FROM build_attempts WHERE deployment_id = %s", [first["id"]])
+    assert stack.ended(first)["status"] == "success"
+    assert _attempts(database, first) == ["built"]
+
+
+def test_f02_a_job_that_is_enqueued_again_makes_no_second_attempt(stack, database, redis, slow_repository):
+    deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=1")
+    database.execute("UPDATE deployments SET enqueued_at = NULL WHERE id = %s", [deployment["id"]])
+    assert stack.ended(deployment)["status"] == "success"
+    assert _attempts(database, deployment) == ["built"]
+
+
+def test_f03_a_worker_that_is_killed_takes_its_sandbox_along_and_the_build_is_made_again(
+    stack, database, slow_repository
+):
+    deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=4")
+    build = _building(stack, deployment)
+    worker, horse = _builder_of(build)
+    worker.kill()
+    _wait_for(lambda: not build.is_running() and not horse.is_running())
+    assert stack.ended(deployment, within_s=120)["status"] == "success"
+    assert _attempts(database, deployment) == ["lost", "built"]
+
+
+def test_f04_a_work_horse_that_is_killed_fails_its_build_with_that_reason(stack, database, slow_repository):
+    deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=30")
+    build = _building(stack, deployment)
+    _builder_of(build)[1].kill()
+    ended = stack.ended(deployment, within_s=30)
+    assert ended["status"] == "failed"
+    assert "killed (signal 9)" in ended["reason"]
+    assert any("killed (signal 9)" in line for line in ended["logs"])
+    _wait_for(lambda: not build.is_running())
+
+
+def test_f07_a_worker_that_is_told_to_end_hands_its_build_on(stack, database, slow_repository):
+    deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=6")
+    build = _building(stack, deployment)
+    _builder_of(build)[0].send_signal(signal.SIGTERM)
+    _wait_for(lambda: _attempts(database, deployment)[:1] == ["lost"], within_s=20)
+    assert stack.ended(deployment, within_s=60)["status"] == "success"
+    assert _attempts(database, deployment) == ["lost", "built"]
+
+
+def test_f09_a_flushed_redis_loses_no_queued_deployment(stack, database, redis, slow_repository):
+    url, _ = slow_repository()
+    deployments = [stack.deploy(url, rootDir=None, envVars="SECONDS=2")]
+    for number in range(3):
+        project = {"name": f"flushed-{number}", "repository": url}
+        made = stack.call("POST", "/api/projects", project, 201)
+        deployments.append(stack.call("POST", "/api/deployments", {"projectId": made["id"]}, 201))
+    redis.flushall()
+    for deployment in deployments:
+        assert stack.ended(deployment, within_s=90)["status"] == "success"
+        assert _attempts(database, deployment) == ["built"]
+
+
+def test_f11_postgresql_that_is_restarted_mid_build_leaves_one_end(stack, slow_repository):
+    deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=4")
+    _building(stack, deployment)
+    postgres = [process for process in psutil.process_iter(["cmdline"]) if _is_postmaster_of(stack, process)]
+    assert postgres
+    for process in postgres:
+        process.send_signal(signal.SIGINT)
+    ended = _wait_for(lambda: _ended_or_none(stack, deployment), within_s=90)
+    assert ended["status"] == "success"
+    assert [line.partition("] ")[2] for line in ended["logs"]].count("left 10") == 1
+
+
+def _is_postmaster_of(stack, process):
+    words = process.info["cmdline"] or []
+    return bool(words) and words[0].endswith("/postgres") and any(str(stack.data_dir) in word for word in words)
+
+
+def _ended_or_none(stack, deployment):
+    response = stack.client.get(f"/api/deployments/{deployment['id']}")
+    return response.json() if response.is_success and response.json()["status"] in FINAL else None
+
+
+def test_f14_two_workers_that_get_one_deployment_make_one_build(stack, database, redis, slow_repository):
+    deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=1")
+    for _ in range(3):
+        Queue("builds", connection=redis).enqueue(START_BUILD, deployment["id"])
+    assert stack.ended(deployment)["status"] == "success"
+    assert _attempts(database, deployment) == ["built"]
+
+
+def test_f16_a_newer_push_overtakes_an_older_build_for_good(stack, slow_repository):
+    url, repository = slow_repository("older")
+    older = stack.deploy(url, envVars="SECONDS=4")
+    _building(stack, older)
+    repository.commit({"page.html": "newer"})
+    newer = stack.ended(stack.deploy(url, envVars="SECONDS=0"))
+    assert stack.get_site(newer["url"]).text == "newer"
+    older = stack.ended(older)
+    assert older["isLive"] is False
+    assert stack.get_site(newer["url"]).text == "newer"
+    assert stack.get_site(older["immutableUrl"]).text == "older"
+
+
+def test_f15_cancels_that_race_each_other_and_the_end_leave_one_end(stack, slow_repository):
+    url, _ = slow_repository()
+    for delay_s in (0.2, 0.8, 1.2):
+        deployment = stack.deploy(url, envVars="SECONDS=0")
+        time.sleep(delay_s)
+        with ThreadPoolExecutor(3) as pool:
+            responses = pool.map(stack.client.post, [f"/api/deployments/{deployment['id']}/cancel"] * 3)
+            answers = [response.status_code for response in responses]
+        ended = stack.ended(deployment)
+        assert answers.count(200) == (1 if ended["status"] == "cancelled" else 0)
+        assert set(answers) <= {200, 409}
