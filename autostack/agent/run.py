@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -248,5 +249,6 @@ def _save_caches(built: Built) -> None:
         if keys.modules:
             cache.save_modules(build.api, build.runner, built.plan, keys.modules, limit)
         cache.save_downloads(build.api, build.runner, built.plan, keys.downloads, limit)
-    except (InfrastructureError, AttemptEnded):
-        return
+    except (InfrastructureError, AttemptEnded) as error:
+        # For the operator: the owner's log has ended.
+        print(f"the build cache was not saved: {error}", file=sys.stderr)

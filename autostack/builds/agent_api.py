@@ -25,6 +25,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 STREAM_BYTES = 256 * 1024
 # 20,000 files with long paths and three variants each.
 MAX_LISTING_BYTES = 128_000_000
+MAX_STREAM_BYTES = 2**40
 MAX_BATCH_BYTES = 32_000_000
 
 
@@ -126,7 +127,7 @@ def _cache_key(key: str) -> str:
 
 
 def _body() -> Iterator[bytes]:
-    # The receiver counts: a stream may be larger than what requests are allowed in general.
-    request.max_content_length = None
+    # The receiver counts: a stream may be larger than requests are in general. None would mean their limit.
+    request.max_content_length = MAX_STREAM_BYTES
     while chunk := request.stream.read(STREAM_BYTES):
         yield chunk

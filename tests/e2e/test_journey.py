@@ -117,6 +117,7 @@ def test_a_vite_and_react_app_from_sign_up_to_roll_back(page: Page, stack: Stack
     deploy_again(page)
     expect_end(page, "success")
     expect(log).to_contain_text(re.compile(r"Uploaded \d+ of \d+ files \(\d+ were already stored\)"))
+    expect(log).to_contain_text("Restored node_modules from the build cache")
     expect_live(page, address, "second")
 
     repository.commit({"src/marker.js": "export const marker = ;\n"})

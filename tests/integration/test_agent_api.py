@@ -118,6 +118,11 @@ def test_a_blob_is_what_its_name_says_or_is_refused(app, agent):
     assert agent.call("PUT", "/blobs/..%2f..%2fetc", data=b"x").status_code in {404, 422}
 
 
+def test_a_blob_may_be_larger_than_requests_are_in_general(app, agent):
+    data = bytes(3_000_000)
+    assert agent.upload({"/large.bin": data}) == [hashlib.sha256(data).hexdigest()]
+
+
 def test_only_blobs_that_the_store_lacks_are_wanted(app, api, project, deployment):
     build(app, deployment["id"], SITE)
     second = open_agent(app, api.post("/api/deployments", {"projectId": project["id"]}).json["id"])
@@ -206,8 +211,9 @@ def test_a_cancel_that_races_the_publisher_leaves_one_end(app, api, project):
 class TestCaches:
     def test_a_cache_comes_back_as_it_was_saved(self, agent):
         assert agent.call("GET", "/cache/modules-abc").status_code == 404
-        assert agent.call("PUT", "/cache/modules-abc", data=b"zst" * 1000).status_code == 204
-        assert agent.call("GET", "/cache/modules-abc").data == b"zst" * 1000
+        data = b"zst" * 1_000_000
+        assert agent.call("PUT", "/cache/modules-abc", data=data).status_code == 204
+        assert agent.call("GET", "/cache/modules-abc").data == data
 
     def test_it_may_be_saved_after_the_end_of_a_good_build_only(self, app, agent):
         agent.upload(SITE)
