@@ -107,7 +107,7 @@ class LogLineOut(Schema):
     seq: int
     timestamp: Time
     level: str
-    message: str
+    message: Annotated[str, StringConstraints(strip_whitespace=False)]
 
     @classmethod
     def of(cls, line: DeploymentLog) -> LogLineOut:
