@@ -1,4 +1,4 @@
-"""The log's websocket as an API client uses it: the spec's events, from where the client stands, for its owner alone."""
+"""The log's websocket as an API client uses it: the spec's events, from where it stands, for the owner alone."""
 
 from __future__ import annotations
 
