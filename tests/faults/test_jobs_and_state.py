@@ -52,16 +52,26 @@ def _wait_for(condition, within_s=30.0):
 def _building(stack, deployment):
     """Wait until the user's own build command runs, and return its process."""
     stack.reaches(deployment, {"building"})
-    return _wait_for(lambda: _user_processes())[0]
+    return _wait_for(lambda: _user_processes(stack))[0]
 
 
-def _user_processes():
-    """Return the processes of user code. The sandbox hides whose they are: one build runs at a time here."""
-    return [process for process in psutil.process_iter(["cmdline"]) if _is_build(process.info["cmdline"] or [])]
+def _user_processes(stack):
+    """Return the processes of user code below this Autostack's builders: other tests have builds of their own."""
+    builders = stack.processes("worker.py", "builds")
+    below = {child for builder in builders for child in _children(builder)}
+    return [process for process in below if _is_build(process)]
 
 
-def _is_build(words):
-    return words[:2] == ["node", "build.js"]
+def _children(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)
+    return []
+
+
+def _is_build(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.cmdline()[:2] == ["node", "build.js"]
+    return False
 
 
 def _builder_of(process):
