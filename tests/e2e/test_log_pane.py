@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import pytest
 from flask import Flask, Response, render_template
 from flask_sock import Sock
 from flask_wtf.csrf import CSRFProtect
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from simple_websocket import ConnectionClosed
 from sqlalchemy.orm import configure_mappers
 from werkzeug.serving import make_server
@@ -123,18 +122,8 @@ def server() -> Iterator[Server]:
     server.stop()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def page(chromium: Browser) -> Iterator[Page]:
     """A page that fails the test if the browser reports an error, a breach of the policy included."""
     problems: list[str] = []
 
@@ -143,7 +132,7 @@ def page(browser: Browser) -> Iterator[Page]:
         if message.type == "error" and "WebSocket" not in message.text:
             problems.append(message.text)
 
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
     page.on("console", note)
     page.on("pageerror", lambda error: problems.append(str(error)))
     yield page

@@ -1,0 +1,44 @@
+"""What the tests in Chromium share: one browser, one running product and one Git server a pytest worker."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.git_server import GitServer, serve_repositories
+from tests.stack import Stack, running_stack
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium. Playwright allows one of itself a thread, so all tests share it."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the Git server's repositories are."""
+    return tmp_path_factory.mktemp("repositories")
+
+
+@pytest.fixture(scope="session")
+def git(folder: Path) -> Iterator[GitServer]:
+    """A Git server that a builder reaches over HTTP."""
+    with serve_repositories(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole product."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running

@@ -1,0 +1,103 @@
+"""Each page on a desk and on a phone, light and dark: no error, no other host, nothing wider than the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.git_server import GitServer, make_repository
+from tests.stack import PASSWORD, Stack
+
+EMAIL = "visitor@example.com"
+PUBLIC = {"login": "/login", "signup": "/signup"}
+# A name without a place to break, as repositories have them.
+LONG_NAME = "a-repository-with-a-name-of-sixty-characters-as-some-people-do"
+BROKEN = {"package.json": '{"name": "broken", "scripts": {"build": "exit 3"}}', "package-lock.json": "{}"}
+NAMES = [*PUBLIC, "projects", "project", "settings", "new project", "new", "deployments", "deployment", "failed"]
+
+
+@pytest.fixture(scope="module")
+def paths(stack: Stack, git: GitServer, folder: Path) -> dict[str, str]:
+    """The address of each page, of somebody who has deployed well and badly."""
+    make_repository(folder / LONG_NAME, {"index.html": "<h1>hi</h1>"})
+    make_repository(folder / "broken", BROKEN)
+    stack.sign_up(EMAIL)
+    good = stack.ended(stack.deploy(git.url(LONG_NAME)))
+    bad = stack.ended(stack.deploy(git.url("broken"), installCommand=""))
+    assert (good["status"], bad["status"]) == ("success", "failed")
+    project = f"/projects/{good['projectId']}"
+    return {
+        **PUBLIC,
+        "projects": "/projects",
+        "project": project,
+        "settings": f"{project}/settings",
+        "new project": "/projects/new",
+        "new": "/deploy",
+        "deployments": "/deployments",
+        "deployment": f"/deployments/{good['id']}",
+        "failed": f"/deployments/{bad['id']}",
+    }
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def visitor(request: pytest.FixtureRequest, chromium: Browser, stack: Stack, paths: dict[str, str]) -> Iterator[Page]:
+    """A signed-in tab of somebody whose system is light or dark."""
+    base = f"http://localhost:{stack.port}"
+    context = chromium.new_context(base_url=base, color_scheme=request.param)
+    page = context.new_page()
+    page.goto("/login")
+    page.locator("[name=email]").fill(EMAIL)
+    page.locator("[name=password]").fill(PASSWORD)
+    page.locator("main form button[type=submit]").click()
+    page.wait_for_url("**/projects")
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def theme(visitor: Page) -> str:
+    return str(visitor.evaluate("matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'"))
+
+
+def luminance(page: Page) -> float:
+    """Return how bright the page's ground is, from 0 to 255."""
+    script = """() => {
+        const canvas = document.createElement("canvas").getContext("2d");
+        canvas.fillStyle = getComputedStyle(document.body).backgroundColor;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).reduce((sum, value) => sum + value) / 3;
+    }"""
+    return float(page.evaluate(script))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_fits_and_is_clean(
+    name: str, width: int, visitor: Page, theme: str, paths: dict[str, str], stack: Stack, chromium: Browser
+):
+    # Who is signed in is sent on from the pages for signing in.
+    context = chromium.new_context(base_url=f"http://localhost:{stack.port}", color_scheme=theme)  # type: ignore[arg-type]
+    if name not in PUBLIC:
+        context.add_cookies(visitor.context.cookies())  # type: ignore[arg-type]
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": 844})
+    complaints: list[str] = []
+    hosts: set[str] = set()
+    page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    page.on("websocket", lambda socket: hosts.add(urlsplit(socket.url).netloc))
+
+    page.goto(paths[name], wait_until="networkidle")
+
+    expect(page).to_have_url(f"http://localhost:{stack.port}{paths[name]}")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert (luminance(page) < 128) == (theme == "dark")
+    assert complaints == []
+    assert hosts == {f"localhost:{stack.port}"}
+    context.close()
