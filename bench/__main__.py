@@ -1,0 +1,22 @@
+"""`python -m bench NAME`: run a benchmark. Its last line is its result as JSON."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench import deploy
+
+BENCHMARKS = {"deploy": deploy.run}
+
+
+def main() -> None:
+    """Run the benchmark that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Autostack beside a peer.")
+    parser.add_argument("name", choices=BENCHMARKS)
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one that is not (default 5)")
+    arguments = parser.parse_args()
+    BENCHMARKS[arguments.name](arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
