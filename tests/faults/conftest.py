@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
+from redis import Redis
 
+from tests.faults.watching import environment_of
 from tests.git_server import GitServer, Repository, make_repository, serve_repositories
 from tests.stack import Stack, running_stack
 
@@ -41,6 +46,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with running_stack(tmp_path_factory.mktemp("stack")) as running:
         running.sign_up()
         yield running
+
+
+@pytest.fixture
+def database(stack: Stack) -> Iterator[psycopg.Connection[Any]]:
+    """The stack's PostgreSQL."""
+    with psycopg.connect(environment_of(stack)["DATABASE_URL"], autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def redis(stack: Stack) -> Iterator[Redis]:
+    """The stack's Valkey."""
+    with contextlib.closing(Redis.from_url(environment_of(stack)["REDIS_URL"])) as client:
+        yield client
 
 
 @pytest.fixture

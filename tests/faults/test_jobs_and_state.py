@@ -2,83 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
-import psycopg
-import pytest
-from redis import Redis
 from rq import Queue
 
+from tests.faults.watching import attempts, builder_of, building, wait_for
 from tests.stack import FINAL
 
 START_BUILD = "autostack.builds.jobs.start_build"
-
-
-@pytest.fixture
-def database(stack):
-    with psycopg.connect(_environment_of(stack)["DATABASE_URL"], autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture(scope="module")
-def redis(stack):
-    with contextlib.closing(Redis.from_url(_environment_of(stack)["REDIS_URL"])) as client:
-        yield client
-
-
-def _environment_of(stack):
-    return stack.processes("worker.py", "control")[0].environ()
-
-
-def _attempts(database, deployment):
-    rows = database.execute(
-        "SELECT outcome FROM build_attempts WHERE deployment_id = %s ORDER BY number", [deployment["id"]]
-    )
-    return [outcome for (outcome,) in rows]
-
-
-def _wait_for(condition, within_s=30.0):
-    deadline = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
-    return found
-
-
-def _building(stack, deployment):
-    """Wait until the user's own build command runs, and return its process."""
-    stack.reaches(deployment, {"building"})
-    return _wait_for(lambda: _user_processes(stack))[0]
-
-
-def _user_processes(stack):
-    """Return the processes of user code below this Autostack's builders: other tests have builds of their own."""
-    builders = stack.processes("worker.py", "builds")
-    below = {child for builder in builders for child in _children(builder)}
-    return [process for process in below if _is_build(process)]
-
-
-def _children(process):
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.children(recursive=True)
-    return []
-
-
-def _is_build(process):
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.cmdline()[:2] == ["node", "build.js"]
-    return False
-
-
-def _builder_of(process):
-    """Return the worker and the work-horse above a process of a build."""
-    workers = [parent for parent in process.parents() if "builds" in parent.cmdline()]
-    horse, worker = workers[0], workers[1]
-    return worker, horse
 
 
 def test_f01_a_deployment_that_was_never_enqueued_is_built_exactly_once(stack, database, redis, slow_repository):
@@ -92,46 +26,46 @@ def test_f01_a_deployment_that_was_never_enqueued_is_built_exactly_once(stack, d
     )
     database.execute("DELETE FROM build_attempts WHERE deployment_id = %s", [first["id"]])
     assert stack.ended(first)["status"] == "success"
-    assert _attempts(database, first) == ["built"]
+    assert attempts(database, first) == ["built"]
 
 
 def test_f02_a_job_that_is_enqueued_again_makes_no_second_attempt(stack, database, redis, slow_repository):
     deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=1")
     database.execute("UPDATE deployments SET enqueued_at = NULL WHERE id = %s", [deployment["id"]])
     assert stack.ended(deployment)["status"] == "success"
-    assert _attempts(database, deployment) == ["built"]
+    assert attempts(database, deployment) == ["built"]
 
 
 def test_f03_a_worker_that_is_killed_takes_its_sandbox_along_and_the_build_is_made_again(
     stack, database, slow_repository
 ):
     deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=4")
-    build = _building(stack, deployment)
-    worker, horse = _builder_of(build)
+    build = building(stack, deployment)
+    worker, horse = builder_of(build)
     worker.kill()
-    _wait_for(lambda: not build.is_running() and not horse.is_running())
+    wait_for(lambda: not build.is_running() and not horse.is_running())
     assert stack.ended(deployment, within_s=120)["status"] == "success"
-    assert _attempts(database, deployment) == ["lost", "built"]
+    assert attempts(database, deployment) == ["lost", "built"]
 
 
 def test_f04_a_work_horse_that_is_killed_fails_its_build_with_that_reason(stack, database, slow_repository):
     deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=30")
-    build = _building(stack, deployment)
-    _builder_of(build)[1].kill()
+    build = building(stack, deployment)
+    builder_of(build)[1].kill()
     ended = stack.ended(deployment, within_s=30)
     assert ended["status"] == "failed"
     assert "killed (signal 9)" in ended["reason"]
     assert any("killed (signal 9)" in line for line in ended["logs"])
-    _wait_for(lambda: not build.is_running())
+    wait_for(lambda: not build.is_running())
 
 
 def test_f07_a_worker_that_is_told_to_end_hands_its_build_on(stack, database, slow_repository):
     deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=6")
-    build = _building(stack, deployment)
-    _builder_of(build)[0].send_signal(signal.SIGTERM)
-    _wait_for(lambda: _attempts(database, deployment)[:1] == ["lost"], within_s=20)
+    build = building(stack, deployment)
+    builder_of(build)[0].send_signal(signal.SIGTERM)
+    wait_for(lambda: attempts(database, deployment)[:1] == ["lost"], within_s=20)
     assert stack.ended(deployment, within_s=60)["status"] == "success"
-    assert _attempts(database, deployment) == ["lost", "built"]
+    assert attempts(database, deployment) == ["lost", "built"]
 
 
 def test_f09_a_flushed_redis_loses_no_queued_deployment(stack, database, redis, slow_repository):
@@ -144,17 +78,17 @@ def test_f09_a_flushed_redis_loses_no_queued_deployment(stack, database, redis, 
     redis.flushall()
     for deployment in deployments:
         assert stack.ended(deployment, within_s=90)["status"] == "success"
-        assert _attempts(database, deployment) == ["built"]
+        assert attempts(database, deployment) == ["built"]
 
 
 def test_f11_postgresql_that_is_restarted_mid_build_leaves_one_end(stack, slow_repository):
     deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=4")
-    _building(stack, deployment)
+    building(stack, deployment)
     postgres = [process for process in psutil.process_iter(["cmdline"]) if _is_postmaster_of(stack, process)]
     assert postgres
     for process in postgres:
         process.send_signal(signal.SIGINT)
-    ended = _wait_for(lambda: _ended_or_none(stack, deployment), within_s=90)
+    ended = wait_for(lambda: _ended_or_none(stack, deployment), within_s=90)
     assert ended["status"] == "success"
     assert [line.partition("] ")[2] for line in ended["logs"]].count("left 10") == 1
 
@@ -174,13 +108,13 @@ def test_f14_two_workers_that_get_one_deployment_make_one_build(stack, database,
     for _ in range(3):
         Queue("builds", connection=redis).enqueue(START_BUILD, deployment["id"])
     assert stack.ended(deployment)["status"] == "success"
-    assert _attempts(database, deployment) == ["built"]
+    assert attempts(database, deployment) == ["built"]
 
 
 def test_f16_a_newer_push_overtakes_an_older_build_for_good(stack, slow_repository):
     url, repository = slow_repository("older")
     older = stack.deploy(url, envVars="SECONDS=4")
-    _building(stack, older)
+    building(stack, older)
     repository.commit({"page.html": "newer"})
     newer = stack.ended(stack.deploy(url, envVars="SECONDS=0"))
     assert stack.get_site(newer["url"]).text == "newer"

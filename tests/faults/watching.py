@@ -1,0 +1,76 @@
+"""Looking into a running Autostack from outside: its processes, its database, and waiting for what they do."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import psutil
+import psycopg
+
+from tests.stack import Stack
+
+T = TypeVar("T")
+
+
+def environment_of(stack: Stack) -> dict[str, str]:
+    """Return what the stack's processes are given: the addresses of its services."""
+    return stack.processes("worker.py", "control")[0].environ()
+
+
+def wait_for(condition: Callable[[], T], within_s: float = 30.0) -> T:
+    """Return what `condition` returns once that is true."""
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+    return found
+
+
+def attempts(database: psycopg.Connection[Any], deployment: Mapping[str, Any]) -> list[str | None]:
+    """Return how each attempt at a deployment ended, None for one that has not."""
+    rows = database.execute(
+        "SELECT outcome FROM build_attempts WHERE deployment_id = %s ORDER BY number", [deployment["id"]]
+    )
+    return [outcome for (outcome,) in rows]
+
+
+def building(stack: Stack, deployment: Mapping[str, Any]) -> psutil.Process:
+    """Wait until the user's own build command runs, and return its process."""
+    stack.reaches(deployment, {"building"})
+    return wait_for(lambda: user_processes(stack))[0]
+
+
+def user_processes(stack: Stack) -> list[psutil.Process]:
+    """Return the processes of user code below this Autostack's builders: other tests have builds of their own."""
+    return [process for process in _below_builders(stack) if _command(process)[:2] == ["node", "build.js"]]
+
+
+def agents(stack: Stack) -> list[psutil.Process]:
+    """Return the build agents that run."""
+    return [process for process in _below_builders(stack) if "autostack.agent" in _command(process)]
+
+
+def builder_of(process: psutil.Process) -> tuple[psutil.Process, psutil.Process]:
+    """Return the worker and the work-horse above a process of a build."""
+    workers = [parent for parent in process.parents() if "builds" in parent.cmdline()]
+    return workers[1], workers[0]
+
+
+def _below_builders(stack: Stack) -> list[psutil.Process]:
+    builders = stack.processes("worker.py", "builds")
+    return list({child for builder in builders for child in _children(builder)})
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)
+    return []
+
+
+def _command(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.cmdline()
+    return []
