@@ -1,27 +1,14 @@
-"""What the tests in Chromium share: one browser, one running product and one Git server a pytest worker."""
+"""What the tests in Chromium share: one running product and one Git server a pytest worker."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
 from tests.git_server import GitServer, serve_repositories
 from tests.stack import Stack, running_stack
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium. Playwright allows one of itself a thread, so all tests share it."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
