@@ -51,11 +51,17 @@ def _forms(value: str) -> Iterator[str]:
 
 def _encodings(secret: str) -> Iterator[str]:
     yield secret
-    yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield from _json_encodings(secret)
     yield from _url_encodings(secret)
     yield from _base64_encodings(secret.encode())
     yield secret.encode().hex()
+
+
+def _json_encodings(secret: str) -> Iterator[str]:
+    """Yield the secret as within a JSON string, and as within JSON that is itself a string in JSON."""
+    for only_ascii in (True, False):
+        once = json.dumps(secret, ensure_ascii=only_ascii)[1:-1]
+        yield from (once, json.dumps(once, ensure_ascii=only_ascii)[1:-1])
 
 
 def _url_encodings(secret: str) -> Iterator[str]:
