@@ -55,7 +55,8 @@ def _columns(target: Status, reason: str | None) -> dict[str, Any]:
         columns["started_at"] = func.coalesce(Deployment.started_at, func.now())
     elif target.is_final:
         seconds = func.extract("epoch", func.now() - Deployment.started_at)
-        columns |= {"completed_at": func.now(), "build_duration": func.round(seconds)}
+        # A clock that was set back since the start must not make the build shorter than nothing.
+        columns |= {"completed_at": func.now(), "build_duration": func.greatest(0, func.round(seconds))}
     return columns
 
 
