@@ -12,6 +12,9 @@ from flask_sock import Sock
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf.csrf import CSRFProtect
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError
+from redis.retry import Retry
 from sqlalchemy import DateTime, MetaData
 from sqlalchemy.orm import DeclarativeBase, registry
 
@@ -54,6 +57,18 @@ def settings() -> Settings:
 def redis() -> Redis:
     """Return the application's Redis client. Redis may be away: callers decide what that means."""
     return cast(Redis, current_app.extensions["autostack_redis"])
+
+
+def connect_redis(settings: Settings, timeout_s: float) -> Redis:
+    """Return a client that waits up to `timeout_s` for an answer, and tries again once if a connection was lost."""
+    return Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=timeout_s,
+        socket_connect_timeout=2,
+        # Not after a time-out: that would double it.
+        retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+        health_check_interval=15,
+    )
 
 
 def store() -> Store:

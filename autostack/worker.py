@@ -1,12 +1,14 @@
 """The background processes: `control` and `builds` work off their queues, `clock` asks for what is due.
 
-Workers are RQ's, but for three things. A work-horse dies with its worker, so that no build goes on beside its retry.
+Workers are RQ's, but for four things. A work-horse dies with its worker, so that no build goes on beside its retry.
 A build that is cut short by a shutdown is given to another worker at once. One that was killed says so to its owner.
+One that is under way does not end because Redis is away.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -14,9 +16,12 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Flask
+from redis.client import Pipeline
+from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.job import Job
 from sqlalchemy import func, select, text
@@ -27,7 +32,7 @@ from autostack.builds import service as builds
 from autostack.builds.dispatch import JOB as START_BUILD
 from autostack.deployments.models import Deployment
 from autostack.errors import ConfigurationError
-from autostack.extensions import db, redis, settings
+from autostack.extensions import connect_redis, db, redis, settings
 from autostack.local.child import die_with_parent
 from autostack.queue import BUILDS, CONTROL, enqueue, waiting
 
@@ -35,6 +40,8 @@ log = logging.getLogger(__name__)
 
 # An idle worker does no housekeeping for as long as it waits for a job: this long, less 15 s.
 WORKER_TTL_S = 20
+# It waits for jobs in Redis, and rather for a Redis that hangs than give up the build below it.
+REDIS_TIMEOUT_S = 30
 # The clock's lock: whoever holds it asks for sweeps.
 CLOCK_LOCK = 7_306_002
 SWEEP = "autostack.builds.jobs.sweep_deployments"
@@ -46,7 +53,7 @@ class AppWorker(Worker):
 
     def __init__(self, app: Flask, queue: str) -> None:
         with app.app_context():
-            connection = redis()
+            connection = connect_redis(settings(), REDIS_TIMEOUT_S)
             grace_s = settings().shutdown_grace_s
         name = f"{queue}-{os.uname().nodename}-{os.getpid()}"
         super().__init__(
@@ -63,7 +70,17 @@ class AppWorker(Worker):
             # Connections do not survive a fork: the child makes its own.
             db.engine.dispose(close=False)
             redis().connection_pool.reset()
+            self.connection.connection_pool.reset()
             super().main_work_horse(job, queue)
+
+    def maintain_heartbeats(self, job: Job) -> None:
+        """Tell Redis that the job goes on; it does, too, while Redis is away: PostgreSQL has the build's state."""
+        with _without_redis():
+            super().maintain_heartbeats(job)
+
+    def set_current_job_working_time(self, current_job_working_time: float, pipeline: Pipeline | None = None) -> None:
+        with _without_redis():
+            super().set_current_job_working_time(current_job_working_time, pipeline)
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         os.environ[PARENT_PID] = str(os.getpid())
@@ -97,6 +114,14 @@ class AppWorker(Worker):
             builds.lose(attempt_id, "The build's worker was shut down")
         else:
             builds.lose(attempt_id, f"The build was killed ({how}), probably for want of memory", again=False)
+
+
+@contextlib.contextmanager
+def _without_redis() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        log.warning("Redis is away, the job goes on: %s", error)
 
 
 def main() -> None:

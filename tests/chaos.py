@@ -100,7 +100,8 @@ class Chaos:
         if self._trouble.mode == "refuse":
             _reset(writer)
             return
-        with contextlib.suppress(OSError):
+        # A task that was cancelled would be reported by asyncio as an error of ours.
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
             self._open |= {writer, upstream_writer}
             try:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 
 from flask import Flask, Response, jsonify
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from autostack import models as _models  # noqa: F401 - migrations must know every table
 from autostack.deployments import events
-from autostack.extensions import csrf, db, login_manager, migrate, sock
+from autostack.extensions import connect_redis, csrf, db, login_manager, migrate, sock
 from autostack.settings import Settings, is_shared_domain, load_settings
 from autostack.sites.store import open_store
 from autostack.web import access, errors, rate_limits, templating
@@ -71,14 +68,8 @@ def _init_extensions(app: Flask, settings: Settings) -> None:
     login_manager.init_app(app)
     csrf.init_app(app)
     sock.init_app(app)
-    redis = Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        # Workers wait for jobs in it, for up to their TTL: a socket must not give up before Redis answers.
-        socket_timeout=30,
-        socket_connect_timeout=2,
-        retry=Retry(NoBackoff(), 1),
-        health_check_interval=15,
-    )
+    # A Redis that hangs must not hang whoever asks it; what we wait for in it is the proxies' word on a route at most.
+    redis = connect_redis(settings, timeout_s=settings.activation_timeout_ms / 1000 + 1)
     app.extensions["autostack_redis"] = redis
     rate_limits.register(app, redis)
     app.extensions["autostack_store"] = open_store(settings)
