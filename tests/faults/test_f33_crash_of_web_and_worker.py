@@ -67,6 +67,7 @@ def _is_live(stack, deployment):
 def test_f33_web_that_is_killed_as_it_promotes_shows_one_site_or_the_other(stack, deploy):
     versions = {"one": stack.ended(deploy("one")), "two": stack.ended(deploy("two"))}
     address = versions["two"]["url"]
+    switches = 0
     for number in range(CRASHES):
         before = _shown_by_the_database(stack, versions)
         target = "one" if before == "two" else "two"
@@ -83,6 +84,9 @@ def test_f33_web_that_is_killed_as_it_promotes_shows_one_site_or_the_other(stack
             wait_for(lambda after=after: versions_shown(stack, address) == {after})
         assert visitor.wrong == []
         assert visitor.versions in ([before], [before, target]), f"back and forth: {visitor.versions}"
+        switches += after == target
+    # The kill came at all sorts of moments, before the decision and after it.
+    assert 0 < switches
 
 
 @pytest.mark.timeout(300)
