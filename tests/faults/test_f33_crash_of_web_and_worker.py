@@ -13,7 +13,7 @@ from tests.faults.visitors import Visitor, pages, versions_shown
 from tests.faults.watching import attempts, wait_for
 from tests.git_server import make_repository
 
-CRASHES = 12
+CRASHES = 8
 CRASHES_OF_THE_PUBLISHER = 3
 # From before the request arrives until after it is answered.
 LATEST_S = 0.05
@@ -86,7 +86,7 @@ def test_f33_web_that_is_killed_as_it_promotes_shows_one_site_or_the_other(stack
         assert visitor.versions in ([before], [before, target]), f"back and forth: {visitor.versions}"
         switches += after == target
     # The kill came at all sorts of moments, before the decision and after it.
-    assert 0 < switches
+    assert switches > 0
 
 
 @pytest.mark.timeout(300)
