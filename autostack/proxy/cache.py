@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Sized
+from functools import lru_cache, wraps
+from typing import Concatenate, Generic, ParamSpec, TypeVar, cast
 
+A = TypeVar("A", bound=Sized | None)
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+P = ParamSpec("P")
+
+# What browsers send is shorter.
+MAX_REMEMBERED_LENGTH = 256
+
+
+def remembered(count: int) -> Callable[[Callable[Concatenate[A, P], V]], Callable[Concatenate[A, P], V]]:
+    """Remember up to `count` results of a function on what a visitor sent, its first argument, where that is short.
+
+    A visitor can send as many different headers as he likes: long ones would fill the memory.
+    """
+
+    def decorate(function: Callable[Concatenate[A, P], V]) -> Callable[Concatenate[A, P], V]:
+        memory = cast(Callable[Concatenate[A, P], V], lru_cache(maxsize=count)(function))
+
+        @wraps(function)
+        def look_up(sent: A, /, *args: P.args, **kwargs: P.kwargs) -> V:
+            is_short = sent is None or len(sent) <= MAX_REMEMBERED_LENGTH
+            return (memory if is_short else function)(sent, *args, **kwargs)
+
+        return look_up
+
+    return decorate
 
 
 class BoundedCache(Generic[K, V]):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
+
+from autostack.proxy.cache import remembered
 
 # The server's preference among those that the client likes equally.
 ENCODINGS = ("zstd", "br", "gzip")
@@ -24,7 +25,6 @@ class Unsatisfiable(ValueError):
     """A range that begins after the end of the file: 416."""
 
 
-@lru_cache(maxsize=4096)
 def accepted(header: str) -> dict[str, float]:
     """Return the codings or media ranges of an Accept-like header by weight. Members without sense are left out."""
     weights: dict[str, float] = {}
@@ -36,7 +36,7 @@ def accepted(header: str) -> dict[str, float]:
     return weights
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def choose_encoding(header: str, available: frozenset[str]) -> str | None:
     """Return the coding to answer with, None for identity (RFC 9110, 12.5.3)."""
     weights = accepted(header.replace("x-gzip", "gzip"))
@@ -50,14 +50,14 @@ def choose_encoding(header: str, available: frozenset[str]) -> str | None:
     return best
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def refuses_identity(header: str) -> bool:
     """Tell whether an Accept-Encoding excludes the plain file."""
     weights = accepted(header)
     return weights.get("identity", weights.get("*", 1.0)) == 0
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def takes_html(accept: str | None) -> bool:
     """Tell whether an Accept header allows a page; the most specific range decides (RFC 9110, 12.5.1)."""
     if accept is None or not accept.strip():

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import httptools
 
+from autostack.proxy.cache import remembered
 from autostack.proxy.messages import Request
 
 MAX_TARGET_BYTES = 8 * 1024
@@ -142,7 +142,7 @@ def split_target(target: bytes) -> tuple[bytes | None, bytes]:
     return authority, path if path.startswith(b"/") else b"/" + path
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def normalise_host(header: bytes) -> str | None:
     """Return a host in lower case, without port and final dot, None if it is not well formed."""
     if HOST.fullmatch(header) is None:

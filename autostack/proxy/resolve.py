@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
+from autostack.proxy.cache import remembered
 from autostack.sites.manifest import File, Manifest
 from autostack.sites.media_types import is_asset
 
@@ -54,7 +54,7 @@ class BadPath(ValueError):
 Decision = Serve | Redirect | Nothing
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def decode_path(raw: bytes) -> str:
     """Return the path of a request target in plain text. Raises BadPath.
 

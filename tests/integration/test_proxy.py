@@ -345,6 +345,26 @@ def test_a_slow_reader_takes_no_memory_and_holds_up_no_one(proxy):
         reader.close()
 
 
+def test_long_headers_paths_and_hosts_that_never_repeat_are_not_kept(proxy):
+    process = psutil.Process(proxy.process.pid)
+
+    def send(numbers: range) -> None:
+        with proxy.connect() as connection:
+            for number in numbers:
+                name = b"%07d" % number
+                long = b",".join(b"a%d;q=0.%d" % (part, number % 1000) for part in range(900))
+                headers = (b"%s: %s-%s" % (field, name, long) for field in (b"Accept", b"Accept-Encoding"))
+                connection.sendall(request(b"GET /%s%s HTTP/1.1" % (name, b"x" * 8000), HOST, *headers))
+                assert read_answers(connection, 1)[0].status == 404
+                host = b"Host: " + name + b"x" * 20_000
+                assert proxy.raw(request(b"GET / HTTP/1.1", host)).startswith(b"HTTP/1.1 400 ")
+
+    send(range(50))
+    before = process.memory_info().rss
+    send(range(50, 650))
+    assert process.memory_info().rss - before < 8_000_000
+
+
 def test_visitors_who_leave_in_mid_stream_leave_nothing_behind(proxy):
     process = psutil.Process(proxy.process.pid)
     proxy.get("/big.bin")
