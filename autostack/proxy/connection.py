@@ -172,7 +172,10 @@ class Connection(asyncio.Protocol):
 
     def _write(self, received: Received, response: Response) -> None:
         connection = b""
-        if self._is_last or not received.keep_alive:
+        if self._is_last and not self._waiting:
+            # From here on it is said, whatever is still received while the body is under way.
+            received.keep_alive = False
+        if not received.keep_alive:
             connection = b"Connection: close\r\n"
         elif received.is_http10:
             connection = b"Connection: keep-alive\r\n"
@@ -183,7 +186,7 @@ class Connection(asyncio.Protocol):
             self._transport.writelines((start, response.body))
 
     def _end_after(self, received: Received) -> None:
-        if received.keep_alive and not self._is_last:
+        if received.keep_alive and (self._waiting or not self._is_last):
             return
         self._is_ended = True
         self._waiting.clear()

@@ -215,6 +215,18 @@ def test_a_visitor_who_closes_his_side_still_gets_the_answer(proxy):
         assert read_all(connection).endswith(BIG[-100:])
 
 
+def test_a_visitor_who_closes_his_side_gets_all_that_he_asked_for_ahead(proxy, store):
+    files = {f"/{number}.txt": f"cold {number}".encode() * 10_000 for number in range(3)}
+    publish(store, "cold", files)
+    with proxy.connect() as connection:
+        connection.sendall(b"".join(request(b"GET %s HTTP/1.1" % path.encode(), COLD) for path in files))
+        connection.shutdown(socket.SHUT_WR)
+        answers = read_answers(connection, len(files))
+        assert read_all(connection) == b""
+    assert [answer.body for answer in answers] == list(files.values())
+    assert [answer.headers.get("connection") for answer in answers] == [None, None, "close"]
+
+
 def test_http_1_0_is_closed_unless_it_asks_to_be_kept(proxy):
     answer = Answer.parse(proxy.raw(b"GET /plain.txt HTTP/1.0\r\nHost: site.localhost\r\n\r\n"))
     assert (answer.body, answer.headers["connection"]) == (b"plain", "close")
@@ -231,6 +243,7 @@ def request(line: bytes, *headers: bytes, body: bytes = b"") -> bytes:
 
 
 HOST = b"Host: site.localhost"
+COLD = b"Host: cold.localhost"
 
 
 @pytest.mark.parametrize(
@@ -392,6 +405,17 @@ def test_going_down_finishes_what_is_under_way_and_takes_nothing_new(folder, env
         data += read_all(busy)
         assert data.endswith(BIG[-1000:])
         assert len(data) > len(BIG)
+        assert other.process.wait(timeout=10) == 0
+
+
+def test_going_down_answers_what_was_asked_for_ahead(folder, environment, proxy):
+    with running_proxy(folder, environment) as other, other.connect() as connection:
+        connection.sendall(request(b"GET /big.bin HTTP/1.1", HOST) * 3)
+        data = connection.recv(1000)
+        other.process.send_signal(signal.SIGTERM)
+        data += read_all(connection)
+        assert data.count(b"HTTP/1.1 200 OK\r\n") == 3
+        assert data.endswith(BIG[-1000:])
         assert other.process.wait(timeout=10) == 0
 
 
