@@ -184,7 +184,7 @@ def locate(order: RepositoryOrder) -> Remote:
 
 def is_local(url: str, local_path: str | None) -> bool:
     """Tell whether `url` names exactly the one folder of this machine that may be cloned."""
-    return local_path is not None and url in {local_path, f"file://{local_path}"}
+    return local_path is not None and local_path in {url, urllib.parse.unquote(url.removeprefix("file://"))}
 
 
 def environment(remote: Remote, credential: Credential | None = None) -> dict[str, str]:
@@ -256,7 +256,7 @@ def ls_remote(
 ) -> Refs:
     """Ask a repository for its branches. Raises a kind of RepositoryError; EmptyRepository if it has no branch."""
     if is_local(url, local_path):
-        remote = Remote(f"file://{local_path}", "", 0, "file")
+        remote = Remote(f"file://{urllib.parse.quote(local_path or '')}", "", 0, "file")
     else:
         remote = resolve(parse_url(url, hosts_allowed), hosts_allowed)
     variables = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": "/nonexistent", "LC_ALL": "C"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from autostack.agent.git import DEFAULT_PORTS, RepositoryError, check_branch, is_local, ls_remote, parse_url
 from autostack.errors import Invalid
@@ -69,7 +69,7 @@ def reach(repository: Repository, branch: str | None, settings: Settings) -> str
 
 def local_path(settings: Settings) -> str | None:
     """Return the one folder of this machine that may be cloned, if there is one."""
-    return settings.example_repository.removeprefix("file://") if settings.example_repository else None
+    return unquote(urlsplit(settings.example_repository).path) if settings.example_repository else None
 
 
 def _key(url: str, hosts_allowed: Collection[str]) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from autostack.errors import Invalid
+from autostack.local import example_repository
 from autostack.projects import repository
 from autostack.settings import load_settings
 
@@ -46,6 +49,17 @@ def test_one_folder_of_this_machine_may_be_cloned() -> None:
     assert repository.parse("file:///srv/example.git", SETTINGS).name == "example"
     with pytest.raises(Invalid):
         repository.parse("file:///srv/example.git/../other.git", SETTINGS)
+
+
+@pytest.mark.parametrize("folder", ["my sites", "50% off", "caf\u00e9"])
+def test_the_examples_address_is_that_of_its_folder_whatever_its_name(tmp_path: Path, folder: str) -> None:
+    data_dir = tmp_path / folder
+    data_dir.mkdir()
+    example_repository.make(data_dir)
+    settings = load_settings(example_repository=example_repository.address(data_dir))
+    assert repository.local_path(settings) == f"{data_dir}/example.git"
+    parsed = repository.parse(example_repository.address(data_dir), settings)
+    assert repository.reach(parsed, None, settings) == "main"
 
 
 @pytest.mark.parametrize(
