@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,12 +97,14 @@ class Stack:
 
 
 @contextmanager
-def running_stack(folder: Path, *, env: Mapping[str, str] | None = None, builders: int = 2) -> Iterator[Stack]:
+def running_stack(
+    folder: Path, *, env: Mapping[str, str] | None = None, builders: int = 2, options: Sequence[str] = ()
+) -> Iterator[Stack]:
     """Run `autostack up` until the block ends. `env` is beside QUICK. Given the same folder again, it goes on there."""
     data_dir, log = folder / "data", folder / "up.log"
     port, proxy_port = free_port(), free_port()
     command = [str(Path(sys.executable).with_name("autostack")), "up", "--data-dir", str(data_dir), "--port", str(port)]
-    command += ["--proxy-port", str(proxy_port), "--builders", str(builders)]
+    command += ["--proxy-port", str(proxy_port), "--builders", str(builders), *options]
     inherited = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL"}}
     with log.open("ab") as output:
         process = subprocess.Popen(

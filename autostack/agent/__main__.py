@@ -26,6 +26,8 @@ PR_SET_DUMPABLE = 4
 def main() -> int:
     """Read arguments and token, build, return the exit code."""
     _die_with_parent()
+    # The sandbox's user must reach what we make for it, whatever the umask that we were started with.
+    os.umask(0o022)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     options = _options()
     # Taken out at once: no program that we start, and nobody who reads /proc, is to find it there.

@@ -42,6 +42,8 @@ class Options:
 
 def up(options: Options) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code. Raises ConfigurationError when it cannot start."""
+    # Builds run as other users, who must reach what we make for them; what is private has a mode of its own.
+    os.umask(0o022)
     data_dir = claim_data_folder(options.data_dir.absolute())
     checks.require_disk_space(data_dir)
     with checks.lock(data_dir), _ended_by_signals():
