@@ -119,14 +119,17 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 @contextlib.contextmanager
-def running_proxy(folder: Path, environment: Mapping[str, Any]) -> Iterator[Proxy]:
-    """Run `proxy.py` with these settings, by their names in the environment; yield it once it answers."""
+def running_proxy(folder: Path, environment: Mapping[str, Any], prefix: Sequence[str] = ()) -> Iterator[Proxy]:
+    """Run `proxy.py` with these settings, by their names in the environment; yield it once it answers.
+
+    `prefix` is a command that runs the one after it, such as `prlimit --nofile=100`.
+    """
     port = free_port()
     given = {"PROXY_PORT": port, "DATA_DIR": folder, "REDIS_URL": f"redis://127.0.0.1:{free_port()}", **environment}
     log = folder / f"proxy-{port}.log"
     with log.open("wb") as output:
         process = child.start(
-            [sys.executable, str(ROOT / "proxy.py")],
+            [*prefix, sys.executable, str(ROOT / "proxy.py")],
             env={**os.environ, **{name: str(value) for name, value in given.items()}},
             stdout=output,
             stderr=subprocess.STDOUT,

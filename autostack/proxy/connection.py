@@ -36,7 +36,7 @@ ALLOW = (("Allow", "GET, HEAD"),)
 
 
 class Connection(asyncio.Protocol):
-    """Reads requests and writes responses. `deadline` is on the event loop's clock; the server looks at it."""
+    """Reads requests and writes responses. The server looks at `deadline` and `quiet_since`, on the loop's clock."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -48,7 +48,12 @@ class Connection(asyncio.Protocol):
         self._is_last = False
         self._is_ended = False
         self._unsent = 0
-        self.deadline = server.now() + server.header_timeout_s
+        self._allow(server.header_timeout_s)
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nobody waits for an answer here: it can be ended without a loss."""
+        return self._task is None and self._transport.get_write_buffer_size() == 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -69,8 +74,7 @@ class Connection(asyncio.Protocol):
         self._parser.feed(data)
         if not self._is_ended and not (was_in_head and self._parser.is_in_head):
             server = self._server
-            limit_s = server.header_timeout_s if self._parser.is_in_head else server.idle_timeout_s
-            self.deadline = server.now() + limit_s
+            self._allow(server.header_timeout_s if self._parser.is_in_head else server.idle_timeout_s)
 
     def eof_received(self) -> bool:
         # Some visitors close their side as soon as they have asked, and still wait for the answer.
@@ -80,16 +84,16 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._writable.clear()
         self._unsent = self._unacknowledged()
-        self.deadline = self._server.now() + self._server.idle_timeout_s
+        self._allow(self._server.idle_timeout_s)
 
     def resume_writing(self) -> None:
         self._writable.set()
-        self.deadline = self._server.now() + self._server.idle_timeout_s
+        self._allow(self._server.idle_timeout_s)
 
     def check_deadline(self, now: float) -> None:
         """Close or break off when the visitor has let the time pass without sending or reading anything."""
         if not self._writable.is_set() and self._made_progress():
-            self.deadline = now + self._server.idle_timeout_s
+            self._allow(self._server.idle_timeout_s)
         elif now < self.deadline or (self._task is not None and self._writable.is_set()):
             return
         elif self._is_ended or not self._writable.is_set():
@@ -108,6 +112,11 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Break off, whatever is under way."""
         self._transport.abort()
+
+    def _allow(self, limit_s: float) -> None:
+        """Let this much time pass from now on."""
+        self.quiet_since = self._server.now()
+        self.deadline = self.quiet_since + limit_s
 
     def _made_progress(self) -> bool:
         before, self._unsent = self._unsent, self._unacknowledged()
@@ -167,7 +176,7 @@ class Connection(asyncio.Protocol):
                 async for chunk in chunks:
                     await self._writable.wait()
                     self._transport.write(chunk)
-        self.deadline = self._server.now() + self._server.idle_timeout_s
+        self._allow(self._server.idle_timeout_s)
         self._end_after(received)
 
     def _write(self, received: Received, response: Response) -> None:
@@ -193,5 +202,5 @@ class Connection(asyncio.Protocol):
         if received.refusal is None:
             self._transport.close()
         else:
-            self.deadline = self._server.now() + LINGER_S
+            self._allow(LINGER_S)
             self._transport.write_eof()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
+import resource
 import time
 from email.utils import formatdate
 
@@ -13,6 +15,8 @@ from autostack.settings import Settings
 
 BACKLOG = 2048
 TICK_S = 0.25
+# An idle one takes about 5 kB.
+MAX_CONNECTIONS = 32_000
 
 
 class Server:
@@ -31,6 +35,8 @@ class Server:
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port, which the system chooses for 0. Raises OSError when it is taken."""
         self._set_date()
+        # The other half is for reads from the store, and for those who come in the moment before one is closed.
+        self._max_connections = min(MAX_CONNECTIONS, allowed_descriptors() // 2)
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(lambda: Connection(self), host, port, backlog=BACKLOG)
         self._ticker = loop.create_task(self._tick())
@@ -50,14 +56,23 @@ class Server:
         self._ticker.cancel()
 
     def add(self, connection: Connection) -> None:
-        """Watch a new connection's deadline."""
+        """Watch a new connection's deadline. When there are too many, those longest idle make room."""
         self._connections.add(connection)
+        if len(self._connections) > self._max_connections:
+            self._make_room()
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that is gone."""
         self._connections.discard(connection)
         if not self._connections:
             self._all_gone.set()
+
+    def _make_room(self) -> None:
+        idle = [connection for connection in self._connections if connection.is_idle]
+        # A tenth at once: looking through them for each newcomer would keep us busy.
+        for connection in heapq.nsmallest(len(idle) // 10 or 1, idle, key=lambda one: one.quiet_since):
+            self._connections.discard(connection)
+            connection.abort()
 
     async def _tick(self) -> None:
         # One timer for all: setting one for every request would cost more than answering it.
@@ -70,3 +85,12 @@ class Server:
 
     def _set_date(self) -> None:
         self.date_line = f"Date: {formatdate(time.time(), usegmt=True)}\r\n".encode()
+
+
+def allowed_descriptors() -> int:
+    """Return how many files and sockets this process may have open, after raising that as far as we may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return 2 * MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else soft

@@ -378,6 +378,32 @@ def test_long_headers_paths_and_hosts_that_never_repeat_are_not_kept(proxy):
     assert process.memory_info().rss - before < 8_000_000
 
 
+def hold(proxy: Proxy, count: int, data: bytes) -> list[socket.socket]:
+    """Open connections that send this and then do nothing."""
+    held = []
+    for _ in range(count):
+        held.append(proxy.connect())
+        held[-1].sendall(data)
+    return held
+
+
+@pytest.mark.parametrize("data", [b"", GET, b"GET / HTTP/1.1\r\nHost: site"])
+def test_idle_connections_without_number_keep_no_one_out(folder, environment, proxy, data):
+    limits = ["prlimit", "--nofile=64:300"]
+    patient = {**environment, "PROXY_IDLE_TIMEOUT": 60, "PROXY_HEADER_TIMEOUT": 60}
+    with running_proxy(folder, patient, limits) as other, other.connect() as busy:
+        busy.sendall(request(b"GET /big.bin HTTP/1.1", HOST))
+        begin = busy.recv(1000)
+        held = hold(other, 400, data)
+        for _ in range(20):
+            assert other.get("/plain.txt").body == b"plain"
+        assert psutil.Process(other.process.pid).num_fds() < 250
+        for connection in held:
+            connection.close()
+        busy.shutdown(socket.SHUT_WR)
+        assert (begin + read_all(busy)).endswith(BIG[-1000:]), "who waits for an answer is not idle"
+
+
 def test_visitors_who_leave_in_mid_stream_leave_nothing_behind(proxy):
     process = psutil.Process(proxy.process.pid)
     proxy.get("/big.bin")
