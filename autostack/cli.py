@@ -10,6 +10,8 @@ import click
 from autostack.errors import ConfigurationError
 
 PORT = click.IntRange(1, 65_535)
+# Whether it can be used is for `claim_data_folder` to say.
+DATA_DIR = click.Path(file_okay=False, readable=False, path_type=Path)
 
 
 @click.group()
@@ -18,7 +20,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), default="var", show_default=True)
+@click.option("--data-dir", type=DATA_DIR, default="var", show_default=True)
 @click.option("--port", type=PORT, default=8000, show_default=True, help="Where the dashboard listens on 127.0.0.1.")
 @click.option("--proxy-port", type=PORT, default=8080, show_default=True, help="Where deployed sites are served.")
 @click.option("--builders", type=click.IntRange(1, 64), default=2, show_default=True, help="Builds at the same time.")

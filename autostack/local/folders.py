@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from autostack.errors import ConfigurationError
@@ -23,23 +25,30 @@ MARKS = (LOCK_FILE, "secrets.json")
 
 def claim_data_folder(data_dir: Path) -> Path:
     """Make the data folder, or check that a folder that is there may become or is one. Raises ConfigurationError."""
-    if data_dir.is_dir() and not any((data_dir / mark).exists() for mark in MARKS) and any(data_dir.iterdir()):
-        # Closing somebody's home folder or /tmp to everyone else is not what a slip in --data-dir should do.
-        raise ConfigurationError(f"{data_dir} holds something else: choose an empty folder with --data-dir.")
+    with _explained(data_dir):
+        if data_dir.is_dir() and not any((data_dir / mark).exists() for mark in MARKS) and any(data_dir.iterdir()):
+            # Closing somebody's home folder or /tmp to everyone else is not what a slip in --data-dir should do.
+            raise ConfigurationError(f"{data_dir} holds something else: choose an empty folder with --data-dir.")
     return make_private(data_dir)
 
 
 def make_private(folder: Path) -> Path:
     """Make a folder that only its owner may enter, or check that it is one. Raises ConfigurationError."""
-    try:
+    with _explained(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             raise ConfigurationError(f"{folder} must be a folder of the user who starts Autostack.")
         folder.chmod(0o700)
+    return folder
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigurationError(f"Cannot use the folder {folder}: {error.strerror}.") from None
-    return folder
 
 
 def socket_folder(data_dir: Path) -> Path:

@@ -23,7 +23,8 @@ import psycopg
 import pytest
 import redis
 
-from autostack.local.folders import socket_folder
+from autostack.errors import ConfigurationError
+from autostack.local.folders import claim_data_folder, socket_folder
 from tests.integration.test_embedded_services import AS_NOBODY, NOBODY
 from tests.services import running_postgres, running_valkey
 
@@ -349,6 +350,24 @@ def test_a_folder_of_other_things_is_not_taken_for_a_data_folder(tmp_path):
         f"autostack: {tmp_path} holds something else: choose an empty folder with --data-dir."
     ]
     assert tmp_path.stat().st_mode == mode
+
+
+@as_root
+@pytest.mark.parametrize("name", ["", "below"])
+@pytest.mark.parametrize("mode", [0o700, 0o744, 0o755])
+def test_the_data_folder_of_another_user_is_refused_by_one_line(name, mode):
+    with tempfile.TemporaryDirectory(dir="/tmp") as home:
+        os.chmod(home, 0o755)
+        others = Path(home) / "var"
+        others.mkdir()
+        (others / "autostack.lock").touch()
+        others.chmod(mode)
+        os.seteuid(NOBODY)
+        try:
+            with pytest.raises(ConfigurationError, match=f"{others / name}[^\n]*$"):
+                claim_data_folder(others / name)
+        finally:
+            os.seteuid(0)
 
 
 @as_root
