@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alembic import context
+from alembic.util import CommandError
 from flask import current_app
 
 from autostack.extensions import db
@@ -21,8 +22,17 @@ def run_online() -> None:
     options = current_app.extensions["migrate"].configure_args
     with db.engine.connect() as connection:
         context.configure(connection=connection, target_metadata=db.metadata, **options)
+        refuse_newer()
         with context.begin_transaction():
             context.run_migrations()
+
+
+def refuse_newer() -> None:
+    """Raise CommandError for a database that has been migrated further than this version knows."""
+    known = {script.revision for script in context.script.walk_revisions()}
+    unknown = set(context.get_context().get_current_heads()) - known
+    if unknown:
+        raise CommandError(f"the database was made by a newer Autostack (revision {', '.join(sorted(unknown))})")
 
 
 if context.is_offline_mode():

@@ -118,3 +118,15 @@ def test_a_host_outlives_its_project_and_its_deployment(empty_database_app: Flas
     keys = migrate(empty_database_app, upgrade).get_foreign_keys("site_hosts")
     kept = {key["constrained_columns"][0]: key["options"]["ondelete"] for key in keys}
     assert kept == {"project_id": "SET NULL", "deployment_id": "SET NULL"}
+
+
+def test_a_database_of_a_newer_version_is_refused_by_name(
+    empty_database_app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    migrate(empty_database_app, upgrade)
+    with empty_database_app.app_context():
+        db.session.execute(text("UPDATE alembic_version SET version_num = '0099'"))
+        db.session.commit()
+    with pytest.raises(SystemExit):
+        migrate(empty_database_app, upgrade)
+    assert caplog.messages[-1] == "Error: the database was made by a newer Autostack (revision 0099)"
