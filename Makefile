@@ -15,7 +15,8 @@ install-dev: $(VENV)/.installed-dev autostack/static/vendor/.installed
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Autostack needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	@# Without Debian's python3-venv the folder is left half made, and would pass for a whole one.
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.installed: requirements.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
