@@ -6,6 +6,8 @@ brings a lower one and changes nothing; proxies ignore a lower one, too.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -22,6 +24,8 @@ Kind = Literal["production", "branch", "deployment", "pr"]
 Host = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]{1,253}$")]
 # Every failed swap means that another publisher's went through, so this many never fail but for a store without order.
 SWAP_ATTEMPTS = 20
+# Before a write that was not answered is made again. Reads wait for a store that is away, so these need not.
+SWAP_PAUSES_S = (0.1, 0.3, 1.0)
 
 
 class RouteInvalid(Invalid):
@@ -80,13 +84,26 @@ def write_route(store: Store, route: Route) -> bool:
     """
     key = keys.route(route.host)
     data = route.to_json()
+    pauses = iter(SWAP_PAUSES_S)
     for _ in range(SWAP_ATTEMPTS):
         seen = store.read_version(key)
         if seen is not None and not _is_older(seen, route):
             return seen.data == data
-        if store.swap(key, data, seen):
+        if _swap(store, key, data, seen, pauses):
             return True
     raise StoreUnavailable(f"The route of {route.host} changed {SWAP_ATTEMPTS} times while it was being written.")
+
+
+def _swap(store: Store, key: str, data: bytes, seen: Stored | None, pauses: Iterator[float]) -> bool:
+    """Swap; where it stays open whether that worked, return False after a pause, while there are pauses left."""
+    try:
+        return store.swap(key, data, seen)
+    except StoreUnavailable:
+        # No client repeats a conditional write by itself: it may have been done. The next read will tell.
+        if (pause := next(pauses, None)) is None:
+            raise
+        time.sleep(pause)
+        return False
 
 
 def _is_older(seen: Stored, route: Route) -> bool:

@@ -73,6 +73,26 @@ def test_f32_a_route_is_the_old_or_the_new_one(s3: S3Server, n):
     assert read_route(direct, "site") == new
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+# The route has been read by then, and the write is under way.
+@pytest.mark.parametrize("n", range(1300, 2100, 200))
+def test_f32_a_route_is_written_in_spite_of_a_reset(s3: S3Server, n, is_first):
+    prefix = f"tests/{uuid.uuid4()}"
+    old = Route("site", 1, str(uuid.uuid4()), str(uuid.uuid4()))
+    new = Route("site", 2, old.project_id, str(uuid.uuid4()))
+    direct = open_store(s3_settings(s3, prefix))
+    if not is_first:
+        write_route(direct, old)
+    with Chaos(s3.port) as chaos:
+        store = open_store(s3_settings(s3.through(chaos.port), prefix))
+        chaos.reset_after(n)
+        healer = heal_after_the_first_reset(chaos)
+        assert write_route(store, new)
+        chaos.heal()
+        healer.join()
+    assert read_route(direct, "site") == new
+
+
 @pytest.mark.parametrize("n", [300, 2_000, 500_000])
 def test_f32_a_read_that_breaks_off_is_an_error_and_not_a_short_file(s3: S3Server, n):
     prefix = f"tests/{uuid.uuid4()}"
