@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from autostack.deployments.models import Deployment
 from autostack.extensions import db, redis, rowcount, settings, store
-from autostack.projects.models import Project, SiteHost
+from autostack.projects.models import SiteHost
 from autostack.sites.announce import make_visible
 from autostack.sites.hosts import branch_label
 from autostack.sites.routes import Route, write_route
@@ -25,7 +25,7 @@ def switch_for(deployment: Deployment) -> list[str]:
     """Point the hosts that a finished build is due at it, and return their labels. The caller commits, then writes.
 
     Its own host always; its branch's, unless a newer deployment is there; production the same, for the production
-    branch, unless the owner rolled back and did not resume.
+    branch, unless the owner rolled back and did not resume. The caller holds the project.
     """
     project = deployment.project
     labels = [deployment.label]
@@ -35,31 +35,25 @@ def switch_for(deployment: Deployment) -> list[str]:
         if _is_newest_on(label, deployment):
             _point(label, BRANCH, deployment)
             labels.append(label)
-    # The host's lock first: a roll-back that holds it is seen by the second question.
     is_due = deployment.branch == project.branch and _is_newest_on(project.label, deployment)
-    if is_due and db.session.scalar(select(Project.auto_promote).where(Project.id == project.id)):
+    if is_due and project.auto_promote:
         _point(project.label, PRODUCTION, deployment)
         labels.append(project.label)
     return labels
 
 
 def promote(deployment: Deployment) -> str:
-    """Point production at this deployment, older or newer. The caller commits, then writes."""
+    """Point production at this deployment, older or newer. The caller holds the project, commits, then writes."""
     label = deployment.project.label
-    _locked(label)
     _point(label, PRODUCTION, deployment)
     return label
 
 
 def withdraw(deployment: Deployment) -> list[str]:
-    """Leave the hosts of a deployment as tombstones. The caller commits, then writes."""
-    labels = [host.label for host in _hosts_of([deployment.id])]
-    db.session.execute(
-        update(SiteHost)
-        .where(SiteHost.label.in_(labels))
-        .values(deployment_id=None, generation=SiteHost.generation + 1)
-    )
-    return labels
+    """Leave the hosts of a deployment as tombstones. The caller holds the project, commits, then writes."""
+    left = update(SiteHost).where(SiteHost.deployment_id == deployment.id)
+    left = left.values(deployment_id=None, generation=SiteHost.generation + 1)
+    return list(db.session.scalars(left.returning(SiteHost.label)))
 
 
 def serves(deployment: Deployment) -> bool:
@@ -133,19 +127,9 @@ def _point(label: str, kind: str, deployment: Deployment) -> bool:
 
 
 def _is_newest_on(label: str, deployment: Deployment) -> bool:
-    """Lock the host, and tell whether what it shows is older than this deployment, or nothing."""
-    host = _locked(label)
-    if host is None or host.deployment_id is None:
-        return True
-    shown = db.session.scalar(select(Deployment.sequence).where(Deployment.id == host.deployment_id))
+    """Tell whether what the host shows is older than this deployment, or nothing."""
+    shown = db.session.scalar(select(Deployment.sequence).where(Deployment.id == live_on(label)))
     return shown is None or shown <= deployment.sequence
-
-
-def _locked(label: str) -> SiteHost | None:
-    host: SiteHost | None = db.session.scalar(
-        select(SiteHost).where(SiteHost.label == label).with_for_update().execution_options(populate_existing=True)
-    )
-    return host
 
 
 def _hosts_of(deployment_ids: Sequence[uuid.UUID]) -> list[SiteHost]:

@@ -10,6 +10,7 @@ from autostack.deployments import hosts, lifecycle, logs
 from autostack.deployments.models import Deployment
 from autostack.deployments.status import Status
 from autostack.extensions import db, settings, store
+from autostack.projects import service as projects
 from autostack.sites import keys
 from autostack.sites.errors import ObjectNotFound
 from autostack.sites.manifest import Manifest, ManifestInvalid
@@ -71,6 +72,7 @@ def _refuse(deployment: Deployment, reason: str) -> Manifest | None:
 
 def _switch(deployment: Deployment, manifest: Manifest) -> list[str] | None:
     """Decide in PostgreSQL which hosts show the deployment. None if it was cancelled meanwhile."""
+    projects.hold(deployment.project_id)
     fresh = lifecycle.locked(deployment.id)
     if fresh is None or fresh.state is not Status.DEPLOYING:
         db.session.rollback()

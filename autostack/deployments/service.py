@@ -104,29 +104,32 @@ def promote(deployment: Deployment) -> Deployment:
 
     Raises DeploymentNotReady unless it succeeded.
     """
-    if deployment.state is not Status.SUCCESS:
+    project, fresh = _held(deployment)
+    if fresh.state is not Status.SUCCESS:
+        db.session.rollback()
         raise DeploymentNotReady("Only a deployment that succeeded can be promoted.")
-    project = deployment.project
-    goes_back = would_roll_back(deployment)
-    label = hosts.promote(deployment)
-    if goes_back:
+    if would_roll_back(fresh):
         project.auto_promote = False
-    deployment.deployed_url = settings().site_url(label)
+    label = hosts.promote(fresh)
+    fresh.deployed_url = settings().site_url(label)
     db.session.commit()
     hosts.write([label])
-    return deployment
+    return fresh
 
 
 def delete(deployment: Deployment) -> None:
     """Delete a deployment with its log and its files' list. Raises DeploymentLive for the one that production shows."""
-    if hosts.live_on(deployment.project.label) == deployment.id:
+    project, fresh = _held(deployment)
+    if hosts.live_on(project.label) == fresh.id:
+        db.session.rollback()
         raise DeploymentLive("Production shows this deployment. Promote another one first.")
-    project_id, deployment_id = str(deployment.project_id), str(deployment.id)
-    withdrawn = hosts.withdraw(deployment)
-    db.session.delete(deployment)
+    project_id, deployment_id = str(project.id), str(fresh.id)
+    withdrawn = hosts.withdraw(fresh)
+    db.session.delete(fresh)
     db.session.commit()
-    enqueue(CONTROL, "autostack.deployments.jobs.remove_deployment", project_id, deployment_id)
+    # The files go when no visitor is led to them any more.
     hosts.write(withdrawn)
+    enqueue(CONTROL, "autostack.deployments.jobs.remove_deployment", project_id, deployment_id)
 
 
 def deployment_of(user: User, id: uuid.UUID) -> Deployment:
@@ -165,6 +168,17 @@ def would_roll_back(deployment: Deployment) -> bool:
     live = hosts.live_on(deployment.project.label)
     shown = db.session.scalar(select(Deployment.sequence).where(Deployment.id == live))
     return shown is not None and shown > deployment.sequence
+
+
+def _held(deployment: Deployment) -> tuple[Project, Deployment]:
+    """Lock a deployment's project and the deployment, and return both as they stand. Raises DeploymentNotFound."""
+    id = deployment.id
+    project = projects.hold(deployment.project_id)
+    fresh = lifecycle.locked(id)
+    if project is None or fresh is None:
+        db.session.rollback()
+        raise _not_found(id)
+    return project, fresh
 
 
 def _mine(user: User) -> Select[Deployment]:

@@ -136,15 +136,33 @@ def variables_of(project: Project) -> dict[str, str]:
     return Cipher.of(settings()).decrypt_mapping(project.env_vars)
 
 
+def hold(project_id: uuid.UUID) -> Project | None:
+    """Return a project as it stands, locked until the transaction ends; None if there is none.
+
+    Whoever decides which host shows what takes this lock first, and so finds the others' decisions made. Locks are
+    taken in one order everywhere: project, deployment, attempt, host.
+    """
+    held: Project | None = db.session.scalar(
+        select(Project)
+        .where(Project.id == project_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return held
+
+
 def delete_project(project: Project) -> None:
     """Delete a project with its deployments, logs and attempts. Its host names stay as tombstones: no site is there."""
+    hold(project.id)
+    project_id = str(project.id)
+    labels = db.session.scalars(select(SiteHost.label).where(SiteHost.project_id == project.id)).all()
+    # The hosts come last: the deployments, and whoever holds one, come before them.
+    db.session.execute(delete(Project).where(Project.id == project.id))
     db.session.execute(
         update(SiteHost)
-        .where(SiteHost.project_id == project.id)
+        .where(SiteHost.label.in_(labels))
         .values(project_id=None, deployment_id=None, generation=SiteHost.generation + 1)
     )
-    project_id = str(project.id)
-    db.session.execute(delete(Project).where(Project.id == project.id))
     db.session.commit()
     enqueue(CONTROL, "autostack.deployments.jobs.remove_project", project_id)
 

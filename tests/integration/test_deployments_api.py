@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
+from sqlalchemy import text
 
+from autostack.extensions import db
 from tests.builders import build, open_agent, publish
 from tests.people import Api
 
@@ -223,3 +228,62 @@ def test_a_deployment_that_never_was_is_not_found(api):
 @pytest.mark.parametrize("path", ["/cancel", "/redeploy", "/promote"])
 def test_an_action_is_not_taken_by_get(api, deployment, path):
     assert api.get(f"/api/deployments/{deployment['id']}{path}").status_code == 405
+
+
+@contextmanager
+def held(app, project):
+    """Hold a project as another request does in the middle of its transaction; let go at the block's end."""
+    with app.app_context(), db.engine.connect() as other:
+        other.execute(text("SELECT FROM projects WHERE id = :id FOR NO KEY UPDATE"), {"id": project["id"]})
+        yield other
+        other.commit()
+
+
+def wait_until_something_waits_for_a_lock(app):
+    """Return once a connection waits for another's lock."""
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with app.app_context(), db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watcher:
+        deadline = time.monotonic() + 10
+        while not watcher.scalar(waiting):
+            assert time.monotonic() < deadline, "nobody waits"
+            time.sleep(0.01)
+
+
+def test_what_is_promoted_in_the_middle_of_a_deletion_stays(app, api, project):
+    first = deploy(app, api, project)
+    deploy(app, api, project)
+    with ThreadPoolExecutor() as pool:
+        with held(app, project) as promotion:
+            deletion = pool.submit(api.delete, f"/api/deployments/{first['id']}")
+            wait_until_something_waits_for_a_lock(app)
+            switch = "UPDATE site_hosts SET deployment_id = :id, generation = generation + 1 WHERE kind = 'production'"
+            promotion.execute(text(switch), {"id": first["id"]})
+        assert deletion.result().json["error"]["code"] == "DEPLOYMENT_LIVE"
+    assert api.get(f"/api/deployments/{first['id']}").json["isLive"] is True
+
+
+def test_deleting_an_older_deployment_leaves_the_host_that_a_newer_one_took_meanwhile(app, api, project):
+    first, second = deploy(app, api, project), deploy(app, api, project)
+    taken = "UPDATE site_hosts SET deployment_id = :id, kind = 'branch' WHERE label = :label"
+    label = second["immutableUrl"].split("://")[1].split(".")[0]
+    with app.app_context(), ThreadPoolExecutor() as pool:
+        db.session.execute(text(taken), {"id": first["id"], "label": label})
+        db.session.commit()
+        with held(app, project) as publisher:
+            deletion = pool.submit(api.delete, f"/api/deployments/{first['id']}")
+            wait_until_something_waits_for_a_lock(app)
+            publisher.execute(text(taken), {"id": second["id"], "label": label})
+        assert deletion.result().status_code == 204
+        shown = "SELECT deployment_id FROM site_hosts WHERE label = :label"
+        assert str(db.session.scalar(text(shown), {"label": label})) == second["id"]
+
+
+def test_promoting_what_was_deleted_meanwhile_is_a_404(app, api, project):
+    first = deploy(app, api, project)
+    deploy(app, api, project)
+    with ThreadPoolExecutor() as pool:
+        with held(app, project) as deletion:
+            promotion = pool.submit(api.post, f"/api/deployments/{first['id']}/promote")
+            wait_until_something_waits_for_a_lock(app)
+            deletion.execute(text("DELETE FROM deployments WHERE id = :id"), first)
+        assert promotion.result().json["error"]["code"] == "DEPLOYMENT_NOT_FOUND"
