@@ -24,6 +24,7 @@ from autostack.queue import CONTROL, enqueue
 from autostack.sites.hosts import deployment_label
 
 MAX_PAGE_SIZE = 100
+SUPERSEDED = "A newer deployment took its place"
 FILTERS: dict[str, frozenset[Status]] = {
     "all": frozenset(Status),
     "success": frozenset({Status.SUCCESS}),
@@ -62,7 +63,8 @@ class Page:
 def request(user: User, project: Project, trigger: Trigger) -> Deployment:
     """Ask for a deployment of the project as it stands. Once this returns it is accepted, whatever Redis does.
 
-    Deployments of the same branch that still wait are cancelled: nobody needs them any more.
+    Deployments of the same branch that still wait are cancelled: nobody needs them any more. Raises ProjectNotFound
+    if the project was deleted meanwhile.
     """
     return _insert(user, project, projects.build_settings(project), trigger)
 
@@ -79,7 +81,10 @@ def request_from(
 
 
 def redeploy(deployment: Deployment, user: User) -> Deployment:
-    """Build the same commit again, with the project's settings and variables of today."""
+    """Build the same commit again, with the project's settings and variables of today.
+
+    It takes nobody's place: what waits for the branch may be newer.
+    """
     project = deployment.project
     snapshot = {**projects.build_settings(project), "branch": deployment.branch, "commit": deployment.commit_hash}
     return _insert(user, project, snapshot, Trigger.REDEPLOY)
@@ -197,7 +202,10 @@ def _not_found(id: uuid.UUID) -> DeploymentNotFound:
 def _insert(user: User, project: Project, snapshot: dict[str, Any], trigger: Trigger) -> Deployment:
     id = uuid.uuid4()
     now = datetime.now(UTC)
-    _supersede(project, snapshot["branch"])
+    if projects.hold(project.id) is None:
+        raise projects.ProjectNotFound("The project was deleted meanwhile.")
+    if trigger is not Trigger.REDEPLOY:
+        _supersede(project, snapshot["branch"])
     deployment = Deployment(
         id=id,
         project=project,
@@ -225,5 +233,6 @@ def _supersede(project: Project, branch: str) -> None:
         Deployment.branch == branch,
         Deployment.status == Status.QUEUED,
     )
-    for id in db.session.scalars(waiting).all():
-        lifecycle.move(id, Status.CANCELLED, reason="A newer deployment took its place")
+    for id in db.session.scalars(waiting.order_by(Deployment.sequence)).all():
+        if lifecycle.move(id, Status.CANCELLED, reason=SUPERSEDED):
+            logs.append(id, [logs.Line(SUPERSEDED)])

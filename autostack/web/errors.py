@@ -9,9 +9,10 @@ from typing import Any
 from flask import Flask, Response, jsonify, make_response, redirect, render_template, request, url_for
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm.exc import ObjectDeletedError
 from werkzeug.exceptions import HTTPException
 
-from autostack.errors import AutostackError, Invalid, Unauthorized, Unavailable
+from autostack.errors import AutostackError, Invalid, NotFound, Unauthorized, Unavailable
 from autostack.web.htmx import is_htmx, redirect_to
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(ValidationError, _render_validation)
     app.register_error_handler(HTTPException, _render_http)
     app.register_error_handler(OperationalError, _render_database_away)
+    app.register_error_handler(ObjectDeletedError, _render_deleted)
     app.register_error_handler(Exception, _render_unexpected)
 
 
@@ -80,6 +82,12 @@ def _render_http(error: HTTPException) -> Response:
 def _render_database_away(error: OperationalError) -> Response:
     log.warning("database unavailable", exc_info=error)
     return _render(Unavailable.status, Unavailable.code, "The database does not answer. Try again in a moment.")
+
+
+def _render_deleted(error: ObjectDeletedError) -> Response:
+    """Whatever was read at the beginning of a request may be deleted by another one before its end."""
+    log.info("deleted meanwhile", exc_info=error)
+    return _render(NotFound.status, NotFound.code, "It was deleted meanwhile.")
 
 
 def _render_unexpected(error: Exception) -> Response:

@@ -123,6 +123,7 @@ def test_a_newer_deployment_takes_the_place_of_one_that_waits(api, project, depl
     older = api.get(f"/api/deployments/{deployment['id']}").json
     assert older["status"] == "cancelled"
     assert older["reason"] == "A newer deployment took its place"
+    assert older["logs"] == ["[00:00] A newer deployment took its place"]
 
 
 def test_a_waiting_deployment_is_cancelled_and_then_no_more(api, deployment):
@@ -146,6 +147,13 @@ def test_redeploying_builds_the_same_commit(app, api, project):
     assert agent_of.status_code == 201
     assert agent_of.json["commitHash"] == first["commitHash"]
     assert agent_of.json["trigger"] == "redeploy"
+
+
+def test_redeploying_an_old_commit_leaves_the_newer_one_that_waits(app, api, project):
+    first = deploy(app, api, project)
+    waiting = api.post("/api/deployments", {"projectId": project["id"]}).json
+    assert api.post(f"/api/deployments/{first['id']}/redeploy").status_code == 201
+    assert api.get(f"/api/deployments/{waiting['id']}").json["status"] == "queued"
 
 
 def test_only_a_deployment_that_succeeded_is_promoted(api, deployment):
@@ -287,3 +295,12 @@ def test_promoting_what_was_deleted_meanwhile_is_a_404(app, api, project):
             wait_until_something_waits_for_a_lock(app)
             deletion.execute(text("DELETE FROM deployments WHERE id = :id"), first)
         assert promotion.result().json["error"]["code"] == "DEPLOYMENT_NOT_FOUND"
+
+
+def test_deploying_a_project_that_is_deleted_meanwhile_is_a_404(app, api, project):
+    with ThreadPoolExecutor() as pool:
+        with held(app, project) as deletion:
+            request = pool.submit(api.post, "/api/deployments", {"projectId": project["id"]})
+            wait_until_something_waits_for_a_lock(app)
+            deletion.execute(text("DELETE FROM projects WHERE id = :id"), project)
+        assert request.result().json["error"]["code"] == "PROJECT_NOT_FOUND"
