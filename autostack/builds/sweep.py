@@ -14,6 +14,7 @@ from autostack.deployments import hosts
 from autostack.deployments.models import Deployment
 from autostack.deployments.status import Status
 from autostack.extensions import db, settings
+from autostack.projects import removals
 from autostack.queue import BUILDS, CONTROL, enqueue, waiting
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def sweep() -> None:
             end_left_over_attempts()
             publish_built()
             write_routes()
+            remove_left_over()
 
 
 def enqueue_forgotten() -> None:
@@ -92,6 +94,12 @@ def write_routes() -> None:
     labels = hosts.unwritten()
     if labels:
         hosts.write(labels)
+
+
+def remove_left_over() -> None:
+    """Have folders of deleted owners removed, if the queue was not told of it, or forgot."""
+    if removals.is_overdue():
+        removals.tell_queue()
 
 
 def _silent_attempts() -> list[uuid.UUID]:

@@ -92,6 +92,13 @@ def write(labels: Sequence[str]) -> None:
     db.session.commit()
 
 
+def write_all() -> None:
+    """Write every route that is behind PostgreSQL."""
+    while labels := unwritten():
+        write(labels)
+    db.session.commit()
+
+
 def unwritten(limit: int = 100) -> list[str]:
     """Return hosts whose route object is behind PostgreSQL."""
     behind = select(SiteHost.label).where(SiteHost.published_generation < SiteHost.generation)

@@ -18,9 +18,10 @@ from autostack.deployments.models import Deployment
 from autostack.deployments.status import IN_PROGRESS, Status, Trigger
 from autostack.errors import Conflict, NotFound
 from autostack.extensions import db, settings
+from autostack.projects import removals
 from autostack.projects import service as projects
 from autostack.projects.models import Project
-from autostack.queue import CONTROL, enqueue
+from autostack.sites import keys
 from autostack.sites.hosts import deployment_label
 
 MAX_PAGE_SIZE = 100
@@ -128,13 +129,12 @@ def delete(deployment: Deployment) -> None:
     if hosts.live_on(project.label) == fresh.id:
         db.session.rollback()
         raise DeploymentLive("Production shows this deployment. Promote another one first.")
-    project_id, deployment_id = str(project.id), str(fresh.id)
+    removals.plan(keys.deployment(str(project.id), str(fresh.id)))
     withdrawn = hosts.withdraw(fresh)
     db.session.delete(fresh)
     db.session.commit()
-    # The files go when no visitor is led to them any more.
     hosts.write(withdrawn)
-    enqueue(CONTROL, "autostack.deployments.jobs.remove_deployment", project_id, deployment_id)
+    removals.tell_queue()
 
 
 def deployment_of(user: User, id: uuid.UUID) -> Deployment:

@@ -71,3 +71,12 @@ class SiteHost(Base):
     generation: Mapped[int] = mapped_column(BigInteger, server_default="0", default=0)
     published_generation: Mapped[int] = mapped_column(BigInteger, server_default="0", default=0)
     updated_at: Mapped[Updated]
+
+
+class Removal(Base):
+    """A folder of the object store whose owner was deleted. It goes once no route leads there, and then this row."""
+
+    __tablename__ = "removals"
+
+    prefix: Mapped[str] = mapped_column(String(255), primary_key=True)
+    created_at: Mapped[Created]

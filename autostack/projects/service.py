@@ -17,10 +17,11 @@ from autostack.accounts.models import User
 from autostack.encryption import Cipher
 from autostack.errors import Conflict, Invalid, NotFound
 from autostack.extensions import db, settings
+from autostack.projects import removals
 from autostack.projects import repository as repositories
 from autostack.projects.models import Project, SiteHost
 from autostack.projects.repository import Repository
-from autostack.queue import CONTROL, enqueue
+from autostack.sites import keys
 from autostack.sites.hosts import production_label
 
 PRODUCTION = "production"
@@ -153,8 +154,9 @@ def hold(project_id: uuid.UUID) -> Project | None:
 
 def delete_project(project: Project) -> None:
     """Delete a project with its deployments, logs and attempts. Its host names stay as tombstones: no site is there."""
-    hold(project.id)
-    project_id = str(project.id)
+    if hold(project.id) is None:
+        raise ProjectNotFound("The project was deleted meanwhile.")
+    removals.plan(keys.project(str(project.id)))
     labels = db.session.scalars(select(SiteHost.label).where(SiteHost.project_id == project.id)).all()
     # The hosts come last: the deployments, and whoever holds one, come before them.
     db.session.execute(delete(Project).where(Project.id == project.id))
@@ -164,7 +166,7 @@ def delete_project(project: Project) -> None:
         .values(project_id=None, deployment_id=None, generation=SiteHost.generation + 1)
     )
     db.session.commit()
-    enqueue(CONTROL, "autostack.deployments.jobs.remove_project", project_id)
+    removals.tell_queue()
 
 
 def _reach(repository: Repository, branch: str | None) -> str:

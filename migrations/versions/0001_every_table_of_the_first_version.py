@@ -31,6 +31,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_incidents")),
     )
     op.create_table(
+        "removals",
+        sa.Column("prefix", sa.String(length=255), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("prefix", name=op.f("pk_removals")),
+    )
+    op.create_table(
         "service_status",
         sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
         sa.Column("service_name", sa.String(length=100), nullable=False),
@@ -276,6 +282,7 @@ def downgrade() -> None:
         "github_connections",
         "users",
         "service_status",
+        "removals",
         "incidents",
     ):
         op.drop_table(table)
