@@ -71,10 +71,11 @@ def as_text(deployment_id: uuid.UUID) -> Iterator[str]:
     """Yield the whole log as plain lines, a page at a time."""
     after = 0
     while lines := page(deployment_id, after):
-        yield from (f"{ansi.plain(line.message)}\n" for line in lines)
         after = lines[-1].seq
-        # Let go of what was read: a log may be longer than memory.
-        db.session.expunge_all()
+        text = "".join(f"{ansi.plain(line.message)}\n" for line in lines)
+        # A client that reads slowly must not keep a connection of the pool.
+        db.session.rollback()
+        yield text
 
 
 def _row(deployment_id: uuid.UUID, seq: int, line: Line, started_at: datetime) -> dict[str, object]:

@@ -18,7 +18,7 @@ from autostack.projects import service as projects
 from autostack.projects.access import require_project
 from autostack.web.access import me, signed_in
 from autostack.web.htmx import is_htmx
-from autostack.web.rate_limits import limit_deployments
+from autostack.web.rate_limits import limit_deployments, limit_downloads
 from autostack.web.redirects import see_other
 
 pages = Blueprint("deployments", __name__)
@@ -89,6 +89,7 @@ def row(id: uuid.UUID) -> str:
 
 @pages.get("/deployments/<uuid:id>/logs.txt")
 @signed_in
+@limit_downloads
 def log_text(id: uuid.UUID) -> Response:
     return api.as_download(require_deployment(id))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, make_response, redirect, render_template, request, url_for
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, TimeoutError
 from sqlalchemy.orm.exc import ObjectDeletedError
 from werkzeug.exceptions import HTTPException
 
@@ -37,6 +37,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(ValidationError, _render_validation)
     app.register_error_handler(HTTPException, _render_http)
     app.register_error_handler(OperationalError, _render_database_away)
+    # The pool's: every connection is in use.
+    app.register_error_handler(TimeoutError, _render_database_away)
     app.register_error_handler(ObjectDeletedError, _render_deleted)
     app.register_error_handler(Exception, _render_unexpected)
 
@@ -79,7 +81,7 @@ def _render_http(error: HTTPException) -> Response:
     return response
 
 
-def _render_database_away(error: OperationalError) -> Response:
+def _render_database_away(error: OperationalError | TimeoutError) -> Response:
     log.warning("database unavailable", exc_info=error)
     return _render(Unavailable.status, Unavailable.code, "The database does not answer. Try again in a moment.")
 

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import text
 
+from autostack.deployments import logs
 from autostack.extensions import db
 from tests.builders import build, open_agent, publish
-from tests.people import Api
+from tests.people import Api, Browser
 
 SITE = {"/index.html": b"<h1>hi</h1>"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -196,6 +197,36 @@ def test_the_log_is_read_by_number_and_downloaded_whole(app, api, deployment):
     download = api.client.get(path, headers={**api.headers, "Accept": "text/plain"})
     assert download.mimetype == "text/plain"
     assert download.text == "[00:00] one\n[00:01] two\n[00:02] three\n"
+
+
+def test_a_slow_reader_of_a_log_keeps_no_connection_of_the_database(app, api, deployment):
+    with app.app_context():
+        logs.append(uuid.UUID(deployment["id"]), [logs.Line(f"line {number}") for number in range(2500)])
+        db.session.commit()
+        pool = db.engine.pool
+    headers = {**api.headers, "Accept": "text/plain"}
+    download = api.client.get(f"/api/deployments/{deployment['id']}/logs", headers=headers, buffered=False)
+    pages = iter(download.response)
+    assert next(pages).startswith(b"[00:00] line 0\n")
+    assert pool.checkedout() == 0
+    assert b"".join(pages).endswith(b"[00:00] line 2499\n")
+
+
+def test_a_log_is_not_downloaded_without_limit(make_app, alice, deployment):
+    browser = Browser(make_app(rate_limit_api="1/hour")).sign_in(alice)
+    path = f"/deployments/{deployment['id']}/logs.txt"
+    assert [browser.get(path).status_code for _ in "12"] == [200, 429]
+
+
+def test_when_every_connection_is_in_use_the_answer_is_a_503(make_app, api):
+    busy = make_app(database_pool_size=1)
+    with busy.app_context():
+        db.engine.pool._timeout = 0.1
+        used = [db.engine.connect() for _ in range(2)]
+    answered = busy.test_client().get("/api/projects", headers=api.headers)
+    assert (answered.status_code, answered.json["error"]["code"]) == (503, "SERVICE_UNAVAILABLE")
+    for connection in used:
+        connection.close()
 
 
 def test_a_deployment_is_accepted_though_redis_is_away(make_app, alice, project):
