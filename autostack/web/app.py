@@ -44,6 +44,8 @@ def _flask_config(settings: Settings) -> dict[str, object]:
         # A hung PostgreSQL must not hang web: connecting and waiting for a connection are bounded.
         "SQLALCHEMY_ENGINE_OPTIONS": {
             "pool_pre_ping": True,
+            # What is written into a statement may be a secret, and its errors are logged.
+            "hide_parameters": True,
             "pool_timeout": 10,
             "pool_size": settings.database_pool_size,
             "max_overflow": settings.database_pool_size,

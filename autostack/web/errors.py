@@ -6,7 +6,7 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, jsonify, make_response, redirect, render_template, request, url_for
+from flask import Flask, Response, current_app, jsonify, make_response, redirect, request, url_for
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError, TimeoutError
 from sqlalchemy.orm.exc import ObjectDeletedError
@@ -108,9 +108,9 @@ def _render(status: int, code: str, message: str, details: dict[str, Any] | None
         envelope = {"code": code, "message": message, "statusCode": status, "details": details or {}}
         response = jsonify(error=envelope)
     else:
-        template = "errors/_problem.html" if is_htmx() else "errors/page.html"
-        response = make_response(
-            render_template(template, status=status, title=HTTPStatus(status).phrase, message=message, details=details)
-        )
+        # Not by `render_template`: Flask-Login would then ask the database who this is, which may be what failed.
+        template = current_app.jinja_env.get_template("errors/_problem.html" if is_htmx() else "errors/page.html")
+        title = HTTPStatus(status).phrase
+        response = make_response(template.render(status=status, title=title, message=message, details=details))
     response.status_code = status
     return response
