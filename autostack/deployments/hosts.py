@@ -67,6 +67,13 @@ def addresses(deployments: Iterable[Deployment]) -> dict[uuid.UUID, str]:
     return {host.deployment_id: settings().site_url(host.label) for host in hosts if host.deployment_id}
 
 
+def live_among(deployments: Iterable[Deployment]) -> set[uuid.UUID]:
+    """Return the ids of those deployments that their projects' production hosts show."""
+    ids = [deployment.id for deployment in deployments]
+    live = select(SiteHost.deployment_id).where(SiteHost.deployment_id.in_(ids), SiteHost.kind == PRODUCTION)
+    return {id for id in db.session.scalars(live) if id is not None}
+
+
 def live_on(label: str) -> uuid.UUID | None:
     """Return the id of the deployment that a host shows."""
     found: uuid.UUID | None = db.session.scalar(select(SiteHost.deployment_id).where(SiteHost.label == label))

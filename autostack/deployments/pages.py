@@ -34,6 +34,8 @@ def index() -> Response:
     shown = render_template(
         "deployments/_rows.html" if is_htmx() else "deployments/list.html",
         deployments=page.items,
+        addresses=hosts.addresses(page.items),
+        live=hosts.live_among(page.items),
         pagination={"page": page.number, "pages": page.total_pages, "total": page.total_items},
         filters={"search": query.search, "status": query.status},
     )
@@ -141,8 +143,8 @@ def _again(error: AutostackError) -> Response:
 
 
 def _row(deployment: Deployment) -> str:
-    is_live = hosts.live_on(deployment.project.label) == deployment.id
-    return render_template("deployments/_row.html", deployment=deployment, is_live=is_live)
+    addresses, live = hosts.addresses([deployment]), hosts.live_among([deployment])
+    return render_template("deployments/_row.html", deployment=deployment, addresses=addresses, live=live)
 
 
 def _context(deployment: Deployment) -> dict[str, Any]:

@@ -288,6 +288,17 @@ def wait_until_something_waits_for_a_lock(app):
             time.sleep(0.01)
 
 
+@pytest.mark.parametrize("path", ["/deployments", "/projects/{project}"])
+def test_each_row_leads_to_the_site_that_shows_it_and_promotes_what_is_not_live(app, api, project, browser, path):
+    first, second = deploy(app, api, project), deploy(app, api, project)
+    first = api.get(f"/api/deployments/{first['id']}").json
+    page = browser.get(path.format(project=project["id"])).text
+    rows = re.findall(r"<tr id=.*?</tr>", page, re.DOTALL)
+    assert [re.findall(r'menu-item" href="([^"]+)"', row) for row in rows] == [[second["url"]], [first["url"]]]
+    assert first["url"] != second["url"] == project["url"]
+    assert [f"/{id}/promote" in row for row, id in zip(rows, (second["id"], first["id"]), strict=True)] == [False, True]
+
+
 def test_what_is_promoted_in_the_middle_of_a_deletion_stays(app, api, project):
     first = deploy(app, api, project)
     deploy(app, api, project)
