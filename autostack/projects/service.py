@@ -116,15 +116,16 @@ def find_or_create_for(
     if repositories.is_bare_name(reference):
         return update_project(_named(user, reference), wanted)
     key = repositories.parse(reference, settings()).key
-    found: Project | None = db.session.scalar(
-        select(Project)
-        .where(
-            Project.user_id == user.id, Project.repository_key == key, Project.root_dir.is_not_distinct_from(root_dir)
-        )
-        .order_by(Project.created_at)
-        .limit(1)
-    )
-    return update_project(found, wanted) if found else create(user, reference, {**wanted, "root_dir": root_dir})
+    found = _of_repository(user, key, root_dir)
+    if found is None:
+        try:
+            return create(user, reference, {**wanted, "root_dir": root_dir})
+        except ProjectNameTaken:
+            # Asked for twice at once, the other request made it: nobody gave the name that is taken.
+            found = None if wanted.get("name") else _of_repository(user, key, root_dir)
+            if found is None:
+                raise
+    return update_project(found, wanted)
 
 
 def build_settings(project: Project) -> dict[str, Any]:
@@ -240,6 +241,13 @@ def _relocated(project: Project, changes: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     found = {"branch": _reach(repository, branch), **_location(repository)}
     return found if repository.key == project.repository_key else {**found, "github_repo_id": None}
+
+
+def _of_repository(user: User, key: str, root_dir: str | None) -> Project | None:
+    mine = select(Project).where(Project.user_id == user.id, Project.repository_key == key)
+    oldest = mine.where(Project.root_dir.is_not_distinct_from(root_dir)).order_by(Project.created_at).limit(1)
+    found: Project | None = db.session.scalar(oldest)
+    return found
 
 
 def _named(user: User, name: str) -> Project:
