@@ -80,11 +80,10 @@ def as_text(deployment_id: uuid.UUID) -> Iterator[str]:
 
 def _row(deployment_id: uuid.UUID, seq: int, line: Line, started_at: datetime) -> dict[str, object]:
     minutes, seconds = divmod(line.elapsed_ms // 1000, 60)
-    text = line.text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:MAX_LINE_CHARACTERS]
     return {
         "deployment_id": deployment_id,
         "seq": seq,
         "timestamp": started_at + timedelta(milliseconds=line.elapsed_ms),
         "log_level": line.level,
-        "message": f"[{minutes:02}:{seconds:02}] {text}",
+        "message": f"[{minutes:02}:{seconds:02}] {line.text[:MAX_LINE_CHARACTERS]}",
     }

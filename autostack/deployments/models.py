@@ -22,7 +22,7 @@ class Deployment(Base):
 
     __tablename__ = "deployments"
     __table_args__ = (
-        Index("ix_deployments_user_id_created_at", "user_id", "created_at"),
+        Index("ix_deployments_user_id_sequence", "user_id", "sequence"),
         Index("ix_deployments_project_id_sequence", "project_id", "sequence"),
     )
 

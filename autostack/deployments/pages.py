@@ -149,12 +149,11 @@ def _row(deployment: Deployment) -> str:
 
 def _context(deployment: Deployment) -> dict[str, Any]:
     succeeded = deployment.state is Status.SUCCESS
-    immutable_url = settings().site_url(deployment.label) if succeeded else None
     return {
         "deployment": deployment,
         "stages": deployment.stages,
         "url": hosts.addresses([deployment]).get(deployment.id) if succeeded else None,
-        "immutable_url": immutable_url,
+        "immutable_url": settings().site_url(deployment.label),
         "is_live": hosts.live_on(deployment.project.label) == deployment.id,
         "can_cancel": not deployment.state.is_final,
         "can_promote": service.can_promote(deployment),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, null, true
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, null, text, true
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from autostack.accounts.models import User
@@ -58,7 +58,10 @@ class SiteHost(Base):
     """
 
     __tablename__ = "site_hosts"
-    __table_args__ = (Index("ix_site_hosts_project_id_kind_branch", "project_id", "kind", "branch"),)
+    __table_args__ = (
+        Index("ix_site_hosts_project_id_kind_branch", "project_id", "kind", "branch"),
+        Index("ix_site_hosts_unwritten", "label", postgresql_where=text("published_generation < generation")),
+    )
 
     label: Mapped[str] = mapped_column(String(63), primary_key=True)
     # A host outlives its project as a tombstone: NULL says that nothing is served here any more.

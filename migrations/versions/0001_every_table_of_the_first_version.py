@@ -176,7 +176,7 @@ def upgrade() -> None:
     op.create_index("ix_deployments_project_id_sequence", "deployments", ["project_id", "sequence"], unique=False)
     op.create_index(op.f("ix_deployments_status"), "deployments", ["status"], unique=False)
     op.create_index(op.f("ix_deployments_user_id"), "deployments", ["user_id"], unique=False)
-    op.create_index("ix_deployments_user_id_created_at", "deployments", ["user_id", "created_at"], unique=False)
+    op.create_index("ix_deployments_user_id_sequence", "deployments", ["user_id", "sequence"], unique=False)
     op.create_table(
         "site_hosts",
         sa.Column("label", sa.String(length=63), nullable=False),
@@ -202,6 +202,13 @@ def upgrade() -> None:
     op.create_index(op.f("ix_site_hosts_project_id"), "site_hosts", ["project_id"], unique=False)
     op.create_index(
         "ix_site_hosts_project_id_kind_branch", "site_hosts", ["project_id", "kind", "branch"], unique=False
+    )
+    op.create_index(
+        "ix_site_hosts_unwritten",
+        "site_hosts",
+        ["label"],
+        unique=False,
+        postgresql_where=sa.text("published_generation < generation"),
     )
     op.create_table(
         "build_attempts",

@@ -43,6 +43,7 @@ def test_a_new_deployment_is_queued_and_says_where_it_is(api, project):
     assert answered.json == api.get(answered.location).json
     assert answered.json["status"] == "queued"
     assert answered.json["url"] is None
+    assert answered.json["immutableUrl"].startswith("http://site-")
     assert [stage["name"] for stage in answered.json["stages"]] == ["Queued", "Building", "Deploying", "Success"]
     assert [stage["status"] for stage in answered.json["stages"]] == ["in_progress", "pending", "pending", "pending"]
 
