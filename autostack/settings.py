@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     # Services
     database_url: SecretStr = Field(SecretStr("postgresql://localhost/autostack"), alias="DATABASE_URL")
     database_pool_size: int = Field(10, alias="DATABASE_POOL_SIZE", ge=1)
+    database_timeout_s: int = Field(12, alias="DATABASE_TIMEOUT", ge=1)
     redis_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), alias="REDIS_URL")
     storage_url: str | None = Field(None, alias="STORAGE_URL")
     s3_bucket: str | None = Field(None, alias="S3_BUCKET")
