@@ -15,7 +15,7 @@ from autostack.builds.schemas import BatchIn, FilesIn, FinishIn, SourceIn
 from autostack.errors import Invalid, Unauthorized
 from autostack.extensions import csrf, db, settings
 from autostack.web.access import by_agent_token
-from autostack.web.schemas import read_json
+from autostack.web.schemas import Model, read_json
 
 api = Blueprint("agent_api", __name__, url_prefix="/agent/attempts/<uuid:id>")
 csrf.exempt(api)
@@ -39,8 +39,7 @@ def order(id: uuid.UUID) -> Response:
 @by_agent_token
 def add_lines(id: uuid.UUID) -> Response:
     request.max_content_length = MAX_BATCH_BYTES
-    attempt = _speaking(id)
-    given = read_json(BatchIn)
+    attempt, given = _hear(id, BatchIn)
     service.store_lines(attempt, given.batch, [line.line() for line in given.lines])
     return jsonify({"continue": True})
 
@@ -48,8 +47,7 @@ def add_lines(id: uuid.UUID) -> Response:
 @api.post("/source")
 @by_agent_token
 def tell_source(id: uuid.UUID) -> Response:
-    attempt = _speaking(id)
-    given = read_json(SourceIn)
+    attempt, given = _hear(id, SourceIn)
     service.record_source(attempt, given.source(), given.detected())
     return make_response("", 204)
 
@@ -58,11 +56,11 @@ def tell_source(id: uuid.UUID) -> Response:
 @by_agent_token
 def list_files(id: uuid.UUID) -> Response:
     request.max_content_length = MAX_LISTING_BYTES
-    attempt = _speaking(id)
-    deployment = attempt.deployment
-    given = read_json(FilesIn)
+    attempt, given = _hear(id, FilesIn)
+    project_id, deployment_id = attempt.deployment.project_id, attempt.deployment_id
+    # No connection of the pool, and no lock, waits for the store.
     db.session.commit()
-    wanted = artifacts.propose(deployment, id, given.files)
+    wanted = artifacts.propose(project_id, deployment_id, id, given.files)
     return jsonify(uploads=[_upload(id, blob) for blob in wanted])
 
 
@@ -71,7 +69,7 @@ def list_files(id: uuid.UUID) -> Response:
 def put_blob(id: uuid.UUID, sha256: str) -> Response:
     if not SHA256.fullmatch(sha256):
         raise Invalid.field("sha256", "must be 64 lower-case hex digits")
-    project_id = _speaking(id).deployment.project_id
+    project_id = service.speaking(id, _token()).deployment.project_id
     # No connection of the pool, and no lock, waits for the upload.
     db.session.commit()
     artifacts.receive(project_id, sha256, _body())
@@ -81,29 +79,36 @@ def put_blob(id: uuid.UUID, sha256: str) -> Response:
 @api.get("/cache/<key>")
 @by_agent_token
 def read_cache(id: uuid.UUID, key: str) -> Response:
-    deployment = service.reading_caches(id, _token(), writing=False)
-    return Response(caches.read(deployment, _cache_key(key)), mimetype="application/zstd")
+    scope = service.caches_of(id, _token(), writing=False)
+    db.session.commit()
+    return Response(caches.read(scope, _cache_key(key)), mimetype="application/zstd")
 
 
 @api.put("/cache/<key>")
 @by_agent_token
 def write_cache(id: uuid.UUID, key: str) -> Response:
-    deployment = service.reading_caches(id, _token(), writing=True)
-    caches.write(deployment, _cache_key(key), _body())
+    scope = service.caches_of(id, _token(), writing=True)
+    # As above: saving a cache takes as long as a build.
+    db.session.commit()
+    caches.write(scope, _cache_key(key), _body())
     return make_response("", 204)
 
 
 @api.post("/finish")
 @by_agent_token
 def finish(id: uuid.UUID) -> Response:
-    attempt = _speaking(id)
-    given = read_json(FinishIn)
+    attempt, given = _hear(id, FinishIn)
     service.finish(attempt, given.outcome, given.reason)
     return make_response("", 204)
 
 
-def _speaking(id: uuid.UUID) -> BuildAttempt:
-    return service.speaking(id, _token())
+def _hear(id: uuid.UUID, model: type[Model]) -> tuple[BuildAttempt, Model]:
+    """Return the attempt that its agent speaks for, locked, and what it says."""
+    service.check_speaker(id, _token())
+    # A connection that stalls halfway through its body must hold neither a lock nor a connection of the pool.
+    db.session.commit()
+    given = read_json(model)
+    return service.speaking(id, _token()), given
 
 
 def _token() -> str:

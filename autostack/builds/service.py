@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from autostack.builds import dispatch
+from autostack.builds.caches import Scope
 from autostack.builds.models import BuildAttempt, Outcome
 from autostack.deployments import lifecycle, logs
 from autostack.deployments.logs import Line
@@ -91,28 +92,33 @@ def take_order(attempt_id: uuid.UUID, bootstrap_token: str) -> dict[str, Any]:
     return {"token": token, **_order(attempt, deployment, settings())}
 
 
+def check_speaker(attempt_id: uuid.UUID, token: str) -> None:
+    """Check, without a lock, that the token is the attempt's. Raises Unauthorized."""
+    _verified(db.session.get(BuildAttempt, attempt_id), token)
+
+
 def speaking(attempt_id: uuid.UUID, token: str) -> BuildAttempt:
     """Return the attempt that its agent speaks for, its row locked; that it speaks is its heartbeat.
 
     Raises Unauthorized, AttemptEnded once the attempt is not its deployment's current one.
     """
-    attempt = _locked(attempt_id)
-    if attempt is None or attempt.token_hash is None or not _matches(token, attempt.token_hash):
-        raise Unauthorized("The token is not this attempt's.")
+    attempt = _verified(_locked(attempt_id), token)
     _current(attempt)
     attempt.heartbeats += 1
     attempt.heartbeat_at = datetime.now(UTC)
     return attempt
 
 
-def reading_caches(attempt_id: uuid.UUID, token: str, *, writing: bool) -> Deployment:
-    """Return the deployment whose caches an agent may use; it may save them for a while after a good end."""
-    attempt = db.session.get(BuildAttempt, attempt_id)
-    if attempt is None or attempt.token_hash is None or not _matches(token, attempt.token_hash):
-        raise Unauthorized("The token is not this attempt's.")
+def caches_of(attempt_id: uuid.UUID, token: str, *, writing: bool) -> Scope:
+    """Return whose caches an agent may use; it may save them for a while after a good end.
+
+    Raises Unauthorized, AttemptEnded.
+    """
+    attempt = _verified(db.session.get(BuildAttempt, attempt_id), token)
     if not (writing and _ended_well_lately(attempt)):
         _current(attempt)
-    return attempt.deployment
+    deployment = attempt.deployment
+    return Scope(deployment.project_id, deployment.branch, deployment.project.branch)
 
 
 def store_lines(attempt: BuildAttempt, batch: int, lines: list[Line]) -> None:
@@ -184,6 +190,12 @@ def _requeue(deployment: Deployment, attempt_id: uuid.UUID, reason: str) -> None
     # The sweep would, too, but only when its turn comes.
     db.session.commit()
     dispatch.enqueue_build(deployment.id)
+
+
+def _verified(attempt: BuildAttempt | None, token: str) -> BuildAttempt:
+    if attempt is None or attempt.token_hash is None or not _matches(token, attempt.token_hash):
+        raise Unauthorized("The token is not this attempt's.")
+    return attempt
 
 
 def _end(attempt: BuildAttempt, outcome: Outcome, reason: str | None) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 
 import httpx2
 from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from autostack.builds import dispatch, service
 from autostack.builds.models import BuildAttempt, Outcome
 from autostack.deployments import hosts
 from autostack.deployments.models import Deployment
 from autostack.deployments.status import Status
+from autostack.errors import AutostackError
 from autostack.extensions import db, settings
 from autostack.projects import removals
 from autostack.queue import BUILDS, CONTROL, enqueue, waiting
@@ -30,12 +33,24 @@ def sweep() -> None:
     # A connection of its own holds the lock: the session's goes back to the pool with each commit.
     with db.engine.connect() as connection:
         if connection.scalar(select(func.pg_try_advisory_xact_lock(LOCK))):
-            enqueue_forgotten()
-            end_silent_attempts()
-            end_left_over_attempts()
-            publish_built()
-            write_routes()
-            remove_left_over()
+            for step in (
+                enqueue_forgotten,
+                end_silent_attempts,
+                end_left_over_attempts,
+                publish_built,
+                write_routes,
+                remove_left_over,
+            ):
+                _take(step)
+
+
+def _take(step: Callable[[], None]) -> None:
+    """Take one step; its trouble, a row that somebody holds or a store that is away, must not keep the others back."""
+    try:
+        step()
+    except (AutostackError, SQLAlchemyError):
+        db.session.rollback()
+        log.exception("the sweep could not %s", step.__name__)
 
 
 def enqueue_forgotten() -> None:

@@ -50,7 +50,8 @@ def _flask_config(settings: Settings) -> dict[str, object]:
             "pool_timeout": 10,
             "pool_size": settings.database_pool_size,
             "max_overflow": settings.database_pool_size,
-            "connect_args": {"connect_timeout": 5, "options": "-c timezone=UTC"},
+            # Nobody of ours holds a lock for long: who waits for one longer than this is told so.
+            "connect_args": {"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=10s"},
         },
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
