@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 
 from autostack.builds import dispatch
 from autostack.builds.caches import Scope
@@ -45,12 +45,16 @@ class OpenedAttempt:
     bootstrap_token: str
 
 
-def open_attempt(deployment_id: uuid.UUID, executor: str) -> OpenedAttempt | None:
-    """Claim a queued deployment for building. None if another worker has it, or it is queued no more."""
-    id, token = uuid.uuid4(), secrets.token_urlsafe(32)
+def open_attempt(deployment_id: uuid.UUID, executor: str, id: uuid.UUID | None = None) -> OpenedAttempt | None:
+    """Claim a queued deployment for building. None if another worker has it, or it is queued no more.
+
+    The attempt's id may be given. One that was used is not opened again: its job was run twice.
+    """
+    id, token = id or uuid.uuid4(), secrets.token_urlsafe(32)
     claim = (
         update(Deployment)
         .where(Deployment.id == deployment_id, Deployment.status == Status.QUEUED, Deployment.attempt_id.is_(None))
+        .where(~exists().where(BuildAttempt.id == id))
         .values(attempt_id=id)
     )
     if not rowcount(db.session.execute(claim)):
@@ -87,7 +91,6 @@ def take_order(attempt_id: uuid.UUID, bootstrap_token: str) -> dict[str, Any]:
     lifecycle.move(deployment.id, Status.BUILDING, attempt_id=attempt.id)
     token = secrets.token_urlsafe(32)
     attempt.token_hash = _hash(token)
-    attempt.heartbeat_at = datetime.now(UTC)
     db.session.commit()
     return {"token": token, **_order(attempt, deployment, settings())}
 
@@ -105,7 +108,6 @@ def speaking(attempt_id: uuid.UUID, token: str) -> BuildAttempt:
     attempt = _verified(_locked(attempt_id), token)
     _current(attempt)
     attempt.heartbeats += 1
-    attempt.heartbeat_at = datetime.now(UTC)
     return attempt
 
 
@@ -180,16 +182,22 @@ def fail(deployment: Deployment, reason: str, attempt_id: uuid.UUID | None = Non
 
 
 def _requeue(deployment: Deployment, attempt_id: uuid.UUID, reason: str) -> None:
-    """Free the deployment for another attempt, and tell the queue. Commits."""
-    free = update(Deployment).where(Deployment.id == deployment.id, Deployment.attempt_id == attempt_id)
-    if deployment.state is Status.QUEUED:
-        db.session.execute(free.values(attempt_id=None, enqueued_at=None))
-    else:
-        lifecycle.move(deployment.id, Status.QUEUED, attempt_id=attempt_id, reason=reason)
+    """Free the deployment for another attempt, and tell the queue, unless it was ended meanwhile. Commits."""
+    if not _freed(deployment, attempt_id, reason):
+        return
     logs.say(deployment, f"{reason}. Building again…", LogLevel.WARNING)
     # The sweep would, too, but only when its turn comes.
     db.session.commit()
     dispatch.enqueue_build(deployment.id)
+
+
+def _freed(deployment: Deployment, attempt_id: uuid.UUID, reason: str) -> bool:
+    if lifecycle.move(deployment.id, Status.QUEUED, attempt_id=attempt_id, reason=reason):
+        return True
+    still_queued = update(Deployment).where(
+        Deployment.id == deployment.id, Deployment.attempt_id == attempt_id, Deployment.status == Status.QUEUED
+    )
+    return bool(rowcount(db.session.execute(still_queued.values(attempt_id=None))))
 
 
 def _verified(attempt: BuildAttempt | None, token: str) -> BuildAttempt:

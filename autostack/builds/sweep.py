@@ -54,12 +54,19 @@ def _take(step: Callable[[], None]) -> None:
 
 
 def enqueue_forgotten() -> None:
-    """Tell the queue of deployments that it never heard of, or that it forgot: it is empty while they wait."""
-    forgotten = select(Deployment.id).where(Deployment.status == Status.QUEUED, Deployment.attempt_id.is_(None))
-    if waiting(BUILDS):
-        forgotten = forgotten.where(Deployment.enqueued_at.is_(None))
-    for deployment_id in db.session.scalars(forgotten.order_by(Deployment.sequence)).all():
-        dispatch.enqueue_build(deployment_id)
+    """Tell the queue of deployments that it never heard of, or that it forgot.
+
+    A job that a worker has taken, but not yet begun, is made a second time: it will find nothing to claim.
+    """
+    queued = select(Deployment.id).where(Deployment.status == Status.QUEUED, Deployment.attempt_id.is_(None))
+    ids = db.session.scalars(queued.order_by(Deployment.sequence)).all()
+    db.session.commit()
+    known = waiting(BUILDS)
+    if known is None:
+        return
+    for deployment_id in ids:
+        if str(deployment_id) not in known:
+            dispatch.enqueue_build(deployment_id)
 
 
 def end_silent_attempts() -> None:

@@ -54,8 +54,6 @@ class Deployment(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     # The attempt that may write now: the fencing token. NULL while nobody builds.
     attempt_id: Mapped[uuid.UUID | None]
-    # When the queue was last told: what a crash left out, and what a flushed Redis forgot, the sweep tells again.
-    enqueued_at: Mapped[datetime | None]
     file_count: Mapped[int | None]
     total_bytes: Mapped[int | None] = mapped_column(BigInteger)
     log_lines: Mapped[int] = mapped_column(BigInteger, server_default="0", default=0)
