@@ -105,6 +105,7 @@ class Settings(BaseSettings):
     sweep_interval_s: int = Field(15, alias="SWEEP_INTERVAL")
     heartbeat_interval_s: int = Field(5, alias="HEARTBEAT_INTERVAL")
     heartbeat_timeout_s: int = Field(60, alias="HEARTBEAT_TIMEOUT")
+    publish_timeout_s: int = Field(900, alias="PUBLISH_TIMEOUT", ge=1)
     shutdown_grace_s: int = Field(3, alias="SHUTDOWN_GRACE", ge=0)
     activation_timeout_ms: int = Field(2_000, alias="ACTIVATION_TIMEOUT")
 

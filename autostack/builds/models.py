@@ -44,6 +44,8 @@ class BuildAttempt(Base):
     silent_sweeps: Mapped[int] = mapped_column(server_default="0", default=0)
     heartbeats: Mapped[int] = mapped_column(server_default="0", default=0)
     heartbeats_seen: Mapped[int] = mapped_column(server_default="-1", default=-1)
+    # Sweeps that found it built, and asked for it to be published.
+    publish_sweeps: Mapped[int] = mapped_column(server_default="0", default=0)
     outcome: Mapped[str | None] = mapped_column(String(20))
     reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[Created]

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from autostack.builds import dispatch, service
 from autostack.builds.models import BuildAttempt, Outcome
-from autostack.deployments import hosts
+from autostack.deployments import hosts, publishing
 from autostack.deployments.models import Deployment
 from autostack.deployments.status import Status
 from autostack.errors import AutostackError
@@ -99,16 +99,22 @@ def end_left_over_attempts() -> None:
 
 
 def publish_built() -> None:
-    """Have deployments published whose build is done, but whose publisher was not told, or died."""
-    built = (
-        select(Deployment.id)
-        .join(BuildAttempt, BuildAttempt.id == Deployment.attempt_id)
-        .where(Deployment.status.in_([Status.BUILDING, Status.DEPLOYING]), BuildAttempt.outcome == Outcome.BUILT)
-        # A moment for the publisher that was told at once.
-        .where(BuildAttempt.ended_at < func.now() - text("interval '10 seconds'"))
-    )
-    for deployment_id in db.session.scalars(built).all():
-        enqueue(CONTROL, service.PUBLISH, str(deployment_id))
+    """Have deployments published whose build is done, but whose publisher was not told, died, or met trouble.
+
+    Sweeps are counted here, too: at the limit the deployment fails, and its hosts go back to what they showed.
+    """
+    publishers = waiting(CONTROL)
+    if publishers is None:
+        return
+    most = _sweeps_in(settings().publish_timeout_s)
+    for deployment_id, attempt_id, sweeps in _built_but_not_live():
+        if sweeps >= most:
+            publishing.give_up(deployment_id)
+        elif str(deployment_id) not in publishers:
+            counted = update(BuildAttempt).where(BuildAttempt.id == attempt_id)
+            db.session.execute(counted.values(publish_sweeps=BuildAttempt.publish_sweeps + 1))
+            db.session.commit()
+            enqueue(CONTROL, service.PUBLISH, str(deployment_id))
 
 
 def write_routes() -> None:
@@ -124,11 +130,25 @@ def remove_left_over() -> None:
         removals.tell_queue()
 
 
+def _built_but_not_live() -> list[tuple[uuid.UUID, uuid.UUID, int]]:
+    built = (
+        select(Deployment.id, BuildAttempt.id, BuildAttempt.publish_sweeps)
+        .join(BuildAttempt, BuildAttempt.id == Deployment.attempt_id)
+        .where(Deployment.status.in_([Status.BUILDING, Status.DEPLOYING]), BuildAttempt.outcome == Outcome.BUILT)
+        # A moment for the publisher that was told at once.
+        .where(BuildAttempt.ended_at < func.now() - text("interval '10 seconds'"))
+    )
+    return [(row[0], row[1], row[2]) for row in db.session.execute(built)]
+
+
 def _silent_attempts() -> list[uuid.UUID]:
-    config = settings()
-    most = max(1, -(-config.heartbeat_timeout_s // config.sweep_interval_s))
+    most = _sweeps_in(settings().heartbeat_timeout_s)
     silent = select(BuildAttempt.id).where(BuildAttempt.ended_at.is_(None), BuildAttempt.silent_sweeps >= most)
     return list(db.session.scalars(silent))
+
+
+def _sweeps_in(seconds: int) -> int:
+    return max(1, -(-seconds // settings().sweep_interval_s))
 
 
 def _web_answers() -> bool:

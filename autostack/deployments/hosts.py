@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from autostack.deployments.models import Deployment
+from autostack.deployments.status import Status
+from autostack.errors import AutostackError
 from autostack.extensions import db, redis, rowcount, settings, store
 from autostack.projects.models import SiteHost
 from autostack.sites.announce import make_visible
 from autostack.sites.hosts import branch_label
 from autostack.sites.routes import Route, write_route
+
+log = logging.getLogger(__name__)
 
 PRODUCTION, BRANCH, OWN = "production", "branch", "deployment"
 NOBODY = str(uuid.UUID(int=0))
@@ -49,6 +54,19 @@ def promote(deployment: Deployment) -> str:
     return label
 
 
+def hand_back(deployment: Deployment) -> None:
+    """Have the hosts of a deployment that could not be put live show what they did before. The caller commits."""
+    db.session.execute(
+        update(SiteHost)
+        .where(SiteHost.deployment_id == deployment.id)
+        .values(
+            deployment_id=SiteHost.previous_deployment_id,
+            previous_deployment_id=None,
+            generation=SiteHost.generation + 1,
+        )
+    )
+
+
 def withdraw(deployment: Deployment) -> list[str]:
     """Leave the hosts of a deployment as tombstones. The caller holds the project, commits, then writes."""
     left = update(SiteHost).where(SiteHost.deployment_id == deployment.id)
@@ -81,15 +99,43 @@ def live_on(label: str) -> uuid.UUID | None:
 
 
 def write(labels: Sequence[str]) -> None:
-    """Write these hosts' routes as PostgreSQL has them, and return once every visitor gets them."""
-    written: dict[str, int] = {}
-    for host in db.session.scalars(select(SiteHost).where(SiteHost.label.in_(labels))).all():
-        write_route(store(), _route(host))
-        written[host.label] = host.generation
-    # No connection of the pool waits with us for the proxies.
+    """Write these hosts' routes as PostgreSQL has them, and return once every visitor gets them.
+
+    One that cannot be written keeps no other back. Raises the first such error at the end.
+    """
+    routes = [_route(host) for host in db.session.scalars(select(SiteHost).where(SiteHost.label.in_(labels)))]
+    # No connection of the pool waits with us for the store and the proxies.
     db.session.commit()
-    config = settings()
-    make_visible(redis(), written, config.activation_timeout_ms / 1000, config.route_ttl_ms / 1000)
+    written, errors = _write_each(routes)
+    if written:
+        config = settings()
+        make_visible(redis(), written, config.activation_timeout_ms / 1000, config.route_ttl_ms / 1000)
+        _note_published(written)
+    if errors:
+        raise errors[0]
+
+
+def unwritten(limit: int = 100) -> list[str]:
+    """Return hosts whose route object is behind PostgreSQL, in any order: some may stay so for long."""
+    behind = select(SiteHost.label).where(SiteHost.published_generation < SiteHost.generation)
+    return list(db.session.scalars(behind.order_by(func.random()).limit(limit)))
+
+
+def _write_each(routes: Iterable[Route]) -> tuple[dict[str, int], list[AutostackError]]:
+    """Write routes; return the generations of those that the store took, and why it did not take others."""
+    written: dict[str, int] = {}
+    errors: list[AutostackError] = []
+    for route in routes:
+        try:
+            write_route(store(), route)
+            written[route.host] = route.generation
+        except AutostackError as error:
+            log.warning("could not write the route of %s: %s", route.host, error)
+            errors.append(error)
+    return written, errors
+
+
+def _note_published(written: Mapping[str, int]) -> None:
     for label, generation in written.items():
         db.session.execute(
             update(SiteHost)
@@ -104,12 +150,6 @@ def write_all() -> None:
     while labels := unwritten():
         write(labels)
     db.session.commit()
-
-
-def unwritten(limit: int = 100) -> list[str]:
-    """Return hosts whose route object is behind PostgreSQL."""
-    behind = select(SiteHost.label).where(SiteHost.published_generation < SiteHost.generation)
-    return list(db.session.scalars(behind.limit(limit)))
 
 
 def _route(host: SiteHost) -> Route:
@@ -131,9 +171,13 @@ def _point(label: str, kind: str, deployment: Deployment) -> bool:
         "branch": deployment.branch if kind == BRANCH else None,
     }
     claim = insert(SiteHost).values(label=label, generation=1, **values)
+    live = select(Deployment.id).where(
+        Deployment.project_id == deployment.project_id, Deployment.status == Status.SUCCESS
+    )
+    previous = case((SiteHost.deployment_id.in_(live), SiteHost.deployment_id), else_=SiteHost.previous_deployment_id)
     claim = claim.on_conflict_do_update(
         index_elements=[SiteHost.label],
-        set_={**values, "generation": SiteHost.generation + 1},
+        set_={**values, "previous_deployment_id": previous, "generation": SiteHost.generation + 1},
         # A host of another project's is not ours to take.
         where=or_(SiteHost.project_id == deployment.project_id, SiteHost.project_id.is_(None)),
     )

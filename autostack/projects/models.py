@@ -69,6 +69,10 @@ class SiteHost(Base):
     deployment_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("deployments.id", ondelete="SET NULL", use_alter=True), index=True
     )
+    # What it showed before, and shows again if the present deployment cannot be put live.
+    previous_deployment_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("deployments.id", ondelete="SET NULL", use_alter=True), index=True
+    )
     kind: Mapped[str] = mapped_column(String(20))
     branch: Mapped[str | None] = mapped_column(String(100))
     generation: Mapped[int] = mapped_column(BigInteger, server_default="0", default=0)

@@ -181,6 +181,7 @@ def upgrade() -> None:
         sa.Column("label", sa.String(length=63), nullable=False),
         sa.Column("project_id", sa.Uuid(), nullable=True),
         sa.Column("deployment_id", sa.Uuid(), nullable=True),
+        sa.Column("previous_deployment_id", sa.Uuid(), nullable=True),
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("branch", sa.String(length=100), nullable=True),
         sa.Column("generation", sa.BigInteger(), server_default="0", nullable=False),
@@ -193,11 +194,20 @@ def upgrade() -> None:
             ondelete="SET NULL",
         ),
         sa.ForeignKeyConstraint(
+            ["previous_deployment_id"],
+            ["deployments.id"],
+            name=op.f("fk_site_hosts_previous_deployment_id"),
+            ondelete="SET NULL",
+        ),
+        sa.ForeignKeyConstraint(
             ["project_id"], ["projects.id"], name=op.f("fk_site_hosts_project_id"), ondelete="SET NULL"
         ),
         sa.PrimaryKeyConstraint("label", name=op.f("pk_site_hosts")),
     )
     op.create_index(op.f("ix_site_hosts_deployment_id"), "site_hosts", ["deployment_id"], unique=False)
+    op.create_index(
+        op.f("ix_site_hosts_previous_deployment_id"), "site_hosts", ["previous_deployment_id"], unique=False
+    )
     op.create_index(op.f("ix_site_hosts_project_id"), "site_hosts", ["project_id"], unique=False)
     op.create_index(
         "ix_site_hosts_project_id_kind_branch", "site_hosts", ["project_id", "kind", "branch"], unique=False
@@ -221,6 +231,7 @@ def upgrade() -> None:
         sa.Column("silent_sweeps", sa.Integer(), server_default="0", nullable=False),
         sa.Column("heartbeats", sa.Integer(), server_default="0", nullable=False),
         sa.Column("heartbeats_seen", sa.Integer(), server_default="-1", nullable=False),
+        sa.Column("publish_sweeps", sa.Integer(), server_default="0", nullable=False),
         sa.Column("outcome", sa.String(length=20), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
