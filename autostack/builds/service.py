@@ -225,8 +225,15 @@ def _ended_well_lately(attempt: BuildAttempt) -> bool:
 
 
 def _locked(attempt_id: uuid.UUID) -> BuildAttempt | None:
+    """Lock an attempt, and before it its deployment: everybody takes locks in this order."""
+    deployment_id = db.session.scalar(select(BuildAttempt.deployment_id).where(BuildAttempt.id == attempt_id))
+    if deployment_id is None or lifecycle.locked(deployment_id) is None:
+        return None
     found: BuildAttempt | None = db.session.scalar(
-        select(BuildAttempt).where(BuildAttempt.id == attempt_id).with_for_update()
+        select(BuildAttempt)
+        .where(BuildAttempt.id == attempt_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
     )
     return found
 
