@@ -26,7 +26,8 @@ STREAM_BYTES = 256 * 1024
 # 20,000 files with long paths and three variants each.
 MAX_LISTING_BYTES = 128_000_000
 MAX_STREAM_BYTES = 2**40
-MAX_BATCH_BYTES = 32_000_000
+# An agent's batch has a million characters and a line at most: as JSON, up to twelve bytes each.
+MAX_BATCH_BYTES = 16_000_000
 
 
 @api.get("")
@@ -97,18 +98,23 @@ def write_cache(id: uuid.UUID, key: str) -> Response:
 @api.post("/finish")
 @by_agent_token
 def finish(id: uuid.UUID) -> Response:
-    attempt, given = _hear(id, FinishIn)
-    service.finish(attempt, given.outcome, given.reason)
+    given = _read(id, FinishIn)
+    service.finish(id, _token(), given.outcome, given.reason)
     return make_response("", 204)
 
 
 def _hear(id: uuid.UUID, model: type[Model]) -> tuple[BuildAttempt, Model]:
     """Return the attempt that its agent speaks for, locked, and what it says."""
+    given = _read(id, model)
+    return service.speaking(id, _token()), given
+
+
+def _read(id: uuid.UUID, model: type[Model]) -> Model:
+    """Return what an agent says, once its token was checked."""
     service.check_speaker(id, _token())
     # A connection that stalls halfway through its body must hold neither a lock nor a connection of the pool.
     db.session.commit()
-    given = read_json(model)
-    return service.speaking(id, _token()), given
+    return read_json(model)
 
 
 def _token() -> str:

@@ -29,6 +29,8 @@ from autostack.settings import MB, Settings
 
 PUBLISH = "autostack.deployments.jobs.publish"
 MAX_LINE_BYTES = 10_000
+# The agent counts what programs print, and says itself that the rest is left out; its own words have this beside it.
+OWN_WORDS_BYTES = MB
 # How long after its end a build that went well may save its caches.
 CACHE_GRACE_S = 900
 
@@ -127,7 +129,7 @@ def store_lines(attempt: BuildAttempt, batch: int, lines: list[Line]) -> None:
     """Store a numbered batch; one that was stored before changes nothing. Commits."""
     if batch == attempt.last_batch + 1:
         attempt.last_batch = batch
-        logs.append(attempt.deployment_id, lines)
+        logs.append(attempt.deployment_id, logs.within(lines, _log_bytes_left(attempt.deployment, OWN_WORDS_BYTES)))
     elif batch > attempt.last_batch:
         db.session.rollback()
         raise Conflict(f"Batch {attempt.last_batch + 1} comes next.")
@@ -144,8 +146,16 @@ def record_source(attempt: BuildAttempt, source: Mapping[str, str | None], detec
     db.session.commit()
 
 
-def finish(attempt: BuildAttempt, outcome: Outcome, reason: str | None) -> None:
-    """End an attempt as its agent says: a built one is published next. Commits."""
+def finish(attempt_id: uuid.UUID, token: str, outcome: Outcome, reason: str | None) -> None:
+    """End an attempt as its agent says: a built one is published next. Commits.
+
+    The same end told again changes nothing: the answer to the first was lost. Raises Unauthorized, AttemptEnded.
+    """
+    attempt = _verified(_locked(attempt_id), token)
+    if attempt.outcome == outcome:
+        db.session.rollback()
+        return
+    _current(attempt)
     _end(attempt, outcome, reason)
     if outcome is Outcome.FAILED:
         fail(attempt.deployment, reason or "The build failed", attempt.id)
@@ -238,6 +248,10 @@ def _locked(attempt_id: uuid.UUID) -> BuildAttempt | None:
     return found
 
 
+def _log_bytes_left(deployment: Deployment, more: int = 0) -> int:
+    return max(0, settings().max_log_size_mb * MB + more - deployment.log_bytes)
+
+
 def _order(attempt: BuildAttempt, deployment: Deployment, config: Settings) -> dict[str, Any]:
     snapshot = deployment.snapshot
     started_at = deployment.started_at or datetime.now(UTC)
@@ -256,7 +270,7 @@ def _order(attempt: BuildAttempt, deployment: Deployment, config: Settings) -> d
         },
         "settings": {name: snapshot.get(name) for name in names},
         "env": Cipher.of(config).decrypt_mapping(deployment.env_vars),
-        "limits": _limits(config),
+        "limits": {**_limits(config), "maxLogBytes": _log_bytes_left(deployment)},
         "heartbeatIntervalMs": config.heartbeat_interval_s * 1000,
         "elapsedMs": max(0, int((datetime.now(UTC) - started_at).total_seconds() * 1000)),
     }
@@ -268,7 +282,6 @@ def _limits(config: Settings) -> dict[str, int]:
         "maxBuildBytes": config.max_build_bytes,
         "maxFiles": config.max_build_files,
         "maxFileBytes": config.max_file_size_mb * MB,
-        "maxLogBytes": config.max_log_size_mb * MB,
         "maxLineBytes": MAX_LINE_BYTES,
         "maxProcesses": config.max_build_processes,
         "maxMemoryBytes": config.max_build_memory_mb * MB,

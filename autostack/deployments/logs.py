@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,17 @@ class Line:
     elapsed_ms: int = 0
     level: LogLevel = LogLevel.INFO
 
+    @property
+    def size(self) -> int:
+        """Its bytes, with the end of the line."""
+        return len(self.text.encode()) + 1
+
+
+def within(lines: Sequence[Line], size: int) -> list[Line]:
+    """Return the first lines that together have at most `size` bytes."""
+    sizes = itertools.accumulate(line.size for line in lines)
+    return [line for line, total in zip(lines, sizes, strict=True) if total <= size]
+
 
 def append(deployment_id: uuid.UUID, lines: Sequence[Line]) -> int:
     """Add lines to the log and return the last number. The row's lock orders writers; the caller commits."""
@@ -36,7 +48,7 @@ def append(deployment_id: uuid.UUID, lines: Sequence[Line]) -> int:
         .where(Deployment.id == deployment_id)
         .values(
             log_lines=Deployment.log_lines + len(lines),
-            log_bytes=Deployment.log_bytes + sum(len(line.text) for line in lines),
+            log_bytes=Deployment.log_bytes + sum(line.size for line in lines),
         )
         .returning(Deployment.log_lines, func.coalesce(Deployment.started_at, func.now()))
     )
