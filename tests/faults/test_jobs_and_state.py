@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -131,9 +130,9 @@ def test_f16_a_newer_push_overtakes_an_older_build_for_good(stack, slow_reposito
 
 def test_f15_cancels_that_race_each_other_and_the_end_leave_one_end(stack, slow_repository):
     url, _ = slow_repository()
-    for delay_s in (0.2, 0.8, 1.2):
+    for moment in ("queued", "building", "deploying"):
         deployment = stack.deploy(url, envVars="SECONDS=0")
-        time.sleep(delay_s)
+        stack.reaches(deployment, {moment, *FINAL})
         with ThreadPoolExecutor(3) as pool:
             responses = pool.map(stack.client.post, [f"/api/deployments/{deployment['id']}/cancel"] * 3)
             answers = [response.status_code for response in responses]
