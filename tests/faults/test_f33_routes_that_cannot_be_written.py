@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -15,8 +17,10 @@ from autostack.extensions import db, redis, settings, store
 from autostack.projects.models import SiteHost
 from autostack.sites import keys
 from autostack.sites.errors import StoreUnavailable
+from autostack.sites.folder import LOCK
 from autostack.sites.routes import RouteInvalid, read_route
 from tests.builders import build, publish
+from tests.faults.watching import wait_for
 
 SITE = {"/index.html": b"<h1>hi</h1>"}
 
@@ -120,3 +124,25 @@ def test_f33_a_damaged_route_fails_the_site_and_says_so(make_app, api, project):
         sweep_once()
         sweep_once()
     assert api.get(f"/api/deployments/{id}").json["status"] == "failed"
+
+
+def test_f33_a_store_that_stalls_holds_no_connection_and_no_lock_of_postgresqls(app, api, project):
+    id = ask(api, project)
+    build(app, id, SITE)
+    with app.app_context(), ThreadPoolExecutor(1) as pool:
+        folder = settings().data_dir / "store" / "routes"
+        folder.mkdir(exist_ok=True)
+        with (folder / LOCK).open("w") as stall:
+            fcntl.flock(stall, fcntl.LOCK_EX)
+            published = pool.submit(publish, app, id)
+            wait_for(lambda: hosts_are_switched(id))
+            wait_for(lambda: db.engine.pool.checkedout() == 0)
+            assert not published.done()
+        published.result(30)
+    assert api.get(f"/api/deployments/{id}").json["status"] == "success"
+
+
+def hosts_are_switched(id):
+    switched = str(hosts.live_on("site")) == id
+    db.session.rollback()
+    return switched
