@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 
 from redis.exceptions import RedisError
 from rq import Queue
@@ -19,21 +20,32 @@ BUILD_MARGIN_S = 1_800
 
 
 def enqueue(queue: str, job: str, *args: str) -> bool:
-    """Ask a worker of `queue` to run the function that `job` names. False if Redis does not take it: the sweep will."""
+    """Ask a worker of `queue` to run the function that `job` names. False if Redis does not take it: the sweep will.
+
+    What it is about, its first argument or else its own name, begins its id, so that `waiting` can tell.
+    """
+    subject = args[0] if args else job.rpartition(".")[2]
     timeout_s = CONTROL_TIMEOUT_S
     if queue == BUILDS:
         timeout_s = settings().build_timeout_ms // 1000 + BUILD_MARGIN_S
     try:
-        Queue(queue, connection=redis()).enqueue(job, *args, job_timeout=timeout_s, result_ttl=0, failure_ttl=3600)
+        Queue(queue, connection=redis()).enqueue(
+            job,
+            *args,
+            job_id=f"{subject}_{uuid.uuid4().hex}",
+            job_timeout=timeout_s,
+            result_ttl=0,
+            failure_ttl=3600,
+        )
     except RedisError as error:
         log.warning("could not enqueue %s: %s", job, error)
         return False
     return True
 
 
-def waiting(queue: str) -> int:
-    """Return how many jobs wait in a queue; 0 when Redis is away."""
+def waiting(queue: str) -> set[str] | None:
+    """Return what the jobs that wait in a queue are about; None when Redis is away."""
     try:
-        return int(Queue(queue, connection=redis()).count)
+        return {job_id.rpartition("_")[0] for job_id in Queue(queue, connection=redis()).job_ids}
     except RedisError:
-        return 0
+        return None

@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     # Services
     database_url: SecretStr = Field(SecretStr("postgresql://localhost/autostack"), alias="DATABASE_URL")
     database_pool_size: int = Field(10, alias="DATABASE_POOL_SIZE", ge=1)
+    database_timeout_s: int = Field(12, alias="DATABASE_TIMEOUT", ge=1)
     redis_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), alias="REDIS_URL")
     storage_url: str | None = Field(None, alias="STORAGE_URL")
     s3_bucket: str | None = Field(None, alias="S3_BUCKET")
@@ -104,6 +105,7 @@ class Settings(BaseSettings):
     sweep_interval_s: int = Field(15, alias="SWEEP_INTERVAL")
     heartbeat_interval_s: int = Field(5, alias="HEARTBEAT_INTERVAL")
     heartbeat_timeout_s: int = Field(60, alias="HEARTBEAT_TIMEOUT")
+    publish_timeout_s: int = Field(900, alias="PUBLISH_TIMEOUT", ge=1)
     shutdown_grace_s: int = Field(3, alias="SHUTDOWN_GRACE", ge=0)
     activation_timeout_ms: int = Field(2_000, alias="ACTIVATION_TIMEOUT")
 

@@ -30,7 +30,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from autostack import create_app
 from autostack.builds import service as builds
 from autostack.builds.dispatch import JOB as START_BUILD
-from autostack.deployments.models import Deployment
 from autostack.errors import ConfigurationError
 from autostack.extensions import connect_redis, db, redis, settings
 from autostack.local.child import die_with_parent
@@ -99,17 +98,14 @@ class AppWorker(Worker):
         super().handle_work_horse_killed(job, retpid, ret_val, rusage)  # type: ignore[no-untyped-call]
         if job.func_name == START_BUILD:
             with self._app.app_context():
-                self._release(uuid.UUID(job.args[0]), _how(ret_val))
+                self._release(uuid.UUID(job.args[1]), _how(ret_val))
                 db.engine.dispose()
 
     def _end_horse(self) -> None:
         if self.horse_pid:
             self.kill_horse(signal.SIGKILL)
 
-    def _release(self, deployment_id: uuid.UUID, how: str) -> None:
-        attempt_id = db.session.scalar(select(Deployment.attempt_id).where(Deployment.id == deployment_id))
-        if attempt_id is None:
-            return
+    def _release(self, attempt_id: uuid.UUID, how: str) -> None:
         if self._shutting_down:
             builds.lose(attempt_id, "The build's worker was shut down")
         else:
@@ -165,7 +161,7 @@ def _lead(interval_s: float) -> None:
             # A lock that was lost with its connection shows here, before two clocks lead.
             connection.execute(text("SELECT 1"))
             # One that waits is enough: after a pause of the workers, sweeps must not come in a row.
-            if not waiting(CONTROL):
+            if SWEEP.rpartition(".")[2] not in (waiting(CONTROL) or ()):
                 enqueue(CONTROL, SWEEP)
             time.sleep(interval_s)
 

@@ -21,6 +21,8 @@ def run_online() -> None:
     """Migrate the application's database, all in one transaction: a failing migration leaves nothing behind."""
     options = current_app.extensions["migrate"].configure_args
     with db.engine.connect() as connection:
+        # A large table takes its time.
+        connection.connection.driver_connection.timeout_s = None
         context.configure(connection=connection, target_metadata=db.metadata, **options)
         refuse_newer()
         with context.begin_transaction():

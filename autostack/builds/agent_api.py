@@ -15,7 +15,7 @@ from autostack.builds.schemas import BatchIn, FilesIn, FinishIn, SourceIn
 from autostack.errors import Invalid, Unauthorized
 from autostack.extensions import csrf, db, settings
 from autostack.web.access import by_agent_token
-from autostack.web.schemas import read_json
+from autostack.web.schemas import Model, read_json
 
 api = Blueprint("agent_api", __name__, url_prefix="/agent/attempts/<uuid:id>")
 csrf.exempt(api)
@@ -26,7 +26,8 @@ STREAM_BYTES = 256 * 1024
 # 20,000 files with long paths and three variants each.
 MAX_LISTING_BYTES = 128_000_000
 MAX_STREAM_BYTES = 2**40
-MAX_BATCH_BYTES = 32_000_000
+# An agent's batch has a million characters and a line at most: as JSON, up to twelve bytes each.
+MAX_BATCH_BYTES = 16_000_000
 
 
 @api.get("")
@@ -39,8 +40,7 @@ def order(id: uuid.UUID) -> Response:
 @by_agent_token
 def add_lines(id: uuid.UUID) -> Response:
     request.max_content_length = MAX_BATCH_BYTES
-    attempt = _speaking(id)
-    given = read_json(BatchIn)
+    attempt, given = _hear(id, BatchIn)
     service.store_lines(attempt, given.batch, [line.line() for line in given.lines])
     return jsonify({"continue": True})
 
@@ -48,8 +48,7 @@ def add_lines(id: uuid.UUID) -> Response:
 @api.post("/source")
 @by_agent_token
 def tell_source(id: uuid.UUID) -> Response:
-    attempt = _speaking(id)
-    given = read_json(SourceIn)
+    attempt, given = _hear(id, SourceIn)
     service.record_source(attempt, given.source(), given.detected())
     return make_response("", 204)
 
@@ -58,11 +57,11 @@ def tell_source(id: uuid.UUID) -> Response:
 @by_agent_token
 def list_files(id: uuid.UUID) -> Response:
     request.max_content_length = MAX_LISTING_BYTES
-    attempt = _speaking(id)
-    deployment = attempt.deployment
-    given = read_json(FilesIn)
+    attempt, given = _hear(id, FilesIn)
+    project_id, deployment_id = attempt.deployment.project_id, attempt.deployment_id
+    # No connection of the pool, and no lock, waits for the store.
     db.session.commit()
-    wanted = artifacts.propose(deployment, id, given.files)
+    wanted = artifacts.propose(project_id, deployment_id, id, given.files)
     return jsonify(uploads=[_upload(id, blob) for blob in wanted])
 
 
@@ -71,7 +70,7 @@ def list_files(id: uuid.UUID) -> Response:
 def put_blob(id: uuid.UUID, sha256: str) -> Response:
     if not SHA256.fullmatch(sha256):
         raise Invalid.field("sha256", "must be 64 lower-case hex digits")
-    project_id = _speaking(id).deployment.project_id
+    project_id = service.speaking(id, _token()).deployment.project_id
     # No connection of the pool, and no lock, waits for the upload.
     db.session.commit()
     artifacts.receive(project_id, sha256, _body())
@@ -81,29 +80,41 @@ def put_blob(id: uuid.UUID, sha256: str) -> Response:
 @api.get("/cache/<key>")
 @by_agent_token
 def read_cache(id: uuid.UUID, key: str) -> Response:
-    deployment = service.reading_caches(id, _token(), writing=False)
-    return Response(caches.read(deployment, _cache_key(key)), mimetype="application/zstd")
+    scope = service.caches_of(id, _token(), writing=False)
+    db.session.commit()
+    return Response(caches.read(scope, _cache_key(key)), mimetype="application/zstd")
 
 
 @api.put("/cache/<key>")
 @by_agent_token
 def write_cache(id: uuid.UUID, key: str) -> Response:
-    deployment = service.reading_caches(id, _token(), writing=True)
-    caches.write(deployment, _cache_key(key), _body())
+    scope = service.caches_of(id, _token(), writing=True)
+    # As above: saving a cache takes as long as a build.
+    db.session.commit()
+    caches.write(scope, _cache_key(key), _body())
     return make_response("", 204)
 
 
 @api.post("/finish")
 @by_agent_token
 def finish(id: uuid.UUID) -> Response:
-    attempt = _speaking(id)
-    given = read_json(FinishIn)
-    service.finish(attempt, given.outcome, given.reason)
+    given = _read(id, FinishIn)
+    service.finish(id, _token(), given.outcome, given.reason)
     return make_response("", 204)
 
 
-def _speaking(id: uuid.UUID) -> BuildAttempt:
-    return service.speaking(id, _token())
+def _hear(id: uuid.UUID, model: type[Model]) -> tuple[BuildAttempt, Model]:
+    """Return the attempt that its agent speaks for, locked, and what it says."""
+    given = _read(id, model)
+    return service.speaking(id, _token()), given
+
+
+def _read(id: uuid.UUID, model: type[Model]) -> Model:
+    """Return what an agent says, once its token was checked."""
+    service.check_speaker(id, _token())
+    # A connection that stalls halfway through its body must hold neither a lock nor a connection of the pool.
+    db.session.commit()
+    return read_json(model)
 
 
 def _token() -> str:

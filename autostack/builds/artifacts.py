@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from autostack.builds.schemas import FileIn
-from autostack.deployments.models import Deployment
 from autostack.errors import Invalid
 from autostack.extensions import settings, store
 from autostack.settings import MB, Settings
@@ -32,23 +31,25 @@ class Wanted:
     signed: SignedUpload | None
 
 
-def propose(deployment: Deployment, attempt_id: uuid.UUID, files: list[FileIn]) -> list[Wanted]:
+def propose(
+    project_id: uuid.UUID, deployment_id: uuid.UUID, attempt_id: uuid.UUID, files: list[FileIn]
+) -> list[Wanted]:
     """Keep the list of files that an attempt built, and return the blobs that are wanted for it.
 
     Raises Invalid naming the file and the limit, ManifestInvalid.
     """
     _check_limits(files, settings())
-    project_id = str(deployment.project_id)
+    project, deployment = str(project_id), str(deployment_id)
     manifest = Manifest(
-        project_id=project_id,
-        deployment_id=str(deployment.id),
+        project_id=project,
+        deployment_id=deployment,
         files={
             file.path: File(content_type(file.path), file.size, file.sha256, dict(file.encodings)) for file in files
         },
     )
-    store().put(keys.listing(project_id, str(deployment.id), str(attempt_id)), manifest.to_json())
+    store().put(keys.listing(project, deployment, str(attempt_id)), manifest.to_json())
     sizes = {blob.sha256: blob.size for blob in manifest.blobs()}
-    by_key = {keys.blob(project_id, sha256): sha256 for sha256 in sizes}
+    by_key = {keys.blob(project, sha256): sha256 for sha256 in sizes}
     missing = store().missing(by_key)
     return [
         Wanted(by_key[key], store().sign_put(key, by_key[key], sizes[by_key[key]], UPLOAD_TTL_S))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from autostack.deployments.models import Deployment
 from autostack.errors import NotFound, PayloadTooLarge
 from autostack.extensions import settings, store
 from autostack.settings import MB
@@ -13,24 +14,33 @@ from autostack.sites import keys
 from autostack.sites.errors import ObjectNotFound
 
 
-def read(deployment: Deployment, key: str) -> Iterator[bytes]:
+@dataclass(frozen=True)
+class Scope:
+    """Whose caches a build uses: its project's, of its own branch and of the production branch."""
+
+    project_id: uuid.UUID
+    branch: str | None
+    production_branch: str
+
+
+def read(scope: Scope, key: str) -> Iterator[bytes]:
     """Return a cache's stream: the branch's own, else the production branch's. Raises NotFound."""
-    for branch in (deployment.branch, deployment.project.branch):
+    for branch in (scope.branch, scope.production_branch):
         try:
-            return store().iterate(_name(deployment, branch, key))
+            return store().iterate(_name(scope, branch, key))
         except ObjectNotFound:
             continue
     raise NotFound("There is no such cache.")
 
 
-def write(deployment: Deployment, key: str, chunks: Iterable[bytes]) -> None:
-    """Store a cache for the deployment's own branch, and let go of the oldest where there are too many.
+def write(scope: Scope, key: str, chunks: Iterable[bytes]) -> None:
+    """Store a cache for the build's own branch, and let go of the oldest where there are too many.
 
     Raises PayloadTooLarge, leaving nothing behind.
     """
     most = settings().max_cache_size_mb * MB
-    store().put_stream(_name(deployment, deployment.branch, key), _bounded(chunks, most))
-    _prune(str(deployment.project_id), most)
+    store().put_stream(_name(scope, scope.branch, key), _bounded(chunks, most))
+    _prune(str(scope.project_id), most)
 
 
 def _prune(project_id: str, most: int) -> None:
@@ -52,7 +62,7 @@ def _bounded(chunks: Iterable[bytes], most: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _name(deployment: Deployment, branch: str | None, key: str) -> str:
+def _name(scope: Scope, branch: str | None, key: str) -> str:
     # A branch's builds never write what another branch's read: a hostile pull request would poison production.
-    scope = hashlib.sha256((branch or "").encode()).hexdigest()[:16]
-    return keys.cache(str(deployment.project_id), f"{scope}-{key}")
+    folder = hashlib.sha256((branch or "").encode()).hexdigest()[:16]
+    return keys.cache(str(scope.project_id), f"{folder}-{key}")

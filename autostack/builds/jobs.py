@@ -8,9 +8,9 @@ from autostack.builds import executors, service, sweep
 from autostack.extensions import settings
 
 
-def start_build(deployment_id: str) -> None:
-    """Open an attempt for a queued deployment and build it."""
-    attempt = service.open_attempt(uuid.UUID(deployment_id), executors.LOCAL)
+def start_build(deployment_id: str, attempt_id: str) -> None:
+    """Open this attempt for a queued deployment and build it."""
+    attempt = service.open_attempt(uuid.UUID(deployment_id), executors.LOCAL, uuid.UUID(attempt_id))
     if attempt is None:
         return
     executors.run_locally(attempt, settings())

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, func, text
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from autostack.columns import Created, Id
@@ -37,14 +37,15 @@ class BuildAttempt(Base):
     number: Mapped[int]
     executor: Mapped[str] = mapped_column(String(20))
     bootstrap_token_hash: Mapped[str] = mapped_column(String(64))
-    # Set when the order was fetched; the bootstrap token is worth nothing from then on.
+    # Set when the order was fetched; the bootstrap token is worth nothing once this one was used.
     token_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
     last_batch: Mapped[int] = mapped_column(server_default="0", default=0)
-    heartbeat_at: Mapped[datetime] = mapped_column(server_default=func.now())
     # Sweeps in a row that found no new heartbeat. Counting them, not hours, keeps a jumping clock from ending builds.
     silent_sweeps: Mapped[int] = mapped_column(server_default="0", default=0)
     heartbeats: Mapped[int] = mapped_column(server_default="0", default=0)
     heartbeats_seen: Mapped[int] = mapped_column(server_default="-1", default=-1)
+    # Sweeps that found it built, and asked for it to be published.
+    publish_sweeps: Mapped[int] = mapped_column(server_default="0", default=0)
     outcome: Mapped[str | None] = mapped_column(String(20))
     reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[Created]

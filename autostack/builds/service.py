@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 
 from autostack.builds import dispatch
+from autostack.builds.caches import Scope
 from autostack.builds.models import BuildAttempt, Outcome
 from autostack.deployments import lifecycle, logs
 from autostack.deployments.logs import Line
@@ -28,6 +29,8 @@ from autostack.settings import MB, Settings
 
 PUBLISH = "autostack.deployments.jobs.publish"
 MAX_LINE_BYTES = 10_000
+# The agent counts what programs print, and says itself that the rest is left out; its own words have this beside it.
+OWN_WORDS_BYTES = MB
 # How long after its end a build that went well may save its caches.
 CACHE_GRACE_S = 900
 
@@ -44,12 +47,16 @@ class OpenedAttempt:
     bootstrap_token: str
 
 
-def open_attempt(deployment_id: uuid.UUID, executor: str) -> OpenedAttempt | None:
-    """Claim a queued deployment for building. None if another worker has it, or it is queued no more."""
-    id, token = uuid.uuid4(), secrets.token_urlsafe(32)
+def open_attempt(deployment_id: uuid.UUID, executor: str, id: uuid.UUID | None = None) -> OpenedAttempt | None:
+    """Claim a queued deployment for building. None if another worker has it, or it is queued no more.
+
+    The attempt's id may be given. One that was used is not opened again: its job was run twice.
+    """
+    id, token = id or uuid.uuid4(), secrets.token_urlsafe(32)
     claim = (
         update(Deployment)
         .where(Deployment.id == deployment_id, Deployment.status == Status.QUEUED, Deployment.attempt_id.is_(None))
+        .where(~exists().where(BuildAttempt.id == id))
         .values(attempt_id=id)
     )
     if not rowcount(db.session.execute(claim)):
@@ -86,9 +93,13 @@ def take_order(attempt_id: uuid.UUID, bootstrap_token: str) -> dict[str, Any]:
     lifecycle.move(deployment.id, Status.BUILDING, attempt_id=attempt.id)
     token = secrets.token_urlsafe(32)
     attempt.token_hash = _hash(token)
-    attempt.heartbeat_at = datetime.now(UTC)
     db.session.commit()
     return {"token": token, **_order(attempt, deployment, settings())}
+
+
+def check_speaker(attempt_id: uuid.UUID, token: str) -> None:
+    """Check, without a lock, that the token is the attempt's. Raises Unauthorized."""
+    _verified(db.session.get(BuildAttempt, attempt_id), token)
 
 
 def speaking(attempt_id: uuid.UUID, token: str) -> BuildAttempt:
@@ -96,30 +107,29 @@ def speaking(attempt_id: uuid.UUID, token: str) -> BuildAttempt:
 
     Raises Unauthorized, AttemptEnded once the attempt is not its deployment's current one.
     """
-    attempt = _locked(attempt_id)
-    if attempt is None or attempt.token_hash is None or not _matches(token, attempt.token_hash):
-        raise Unauthorized("The token is not this attempt's.")
+    attempt = _verified(_locked(attempt_id), token)
     _current(attempt)
     attempt.heartbeats += 1
-    attempt.heartbeat_at = datetime.now(UTC)
     return attempt
 
 
-def reading_caches(attempt_id: uuid.UUID, token: str, *, writing: bool) -> Deployment:
-    """Return the deployment whose caches an agent may use; it may save them for a while after a good end."""
-    attempt = db.session.get(BuildAttempt, attempt_id)
-    if attempt is None or attempt.token_hash is None or not _matches(token, attempt.token_hash):
-        raise Unauthorized("The token is not this attempt's.")
+def caches_of(attempt_id: uuid.UUID, token: str, *, writing: bool) -> Scope:
+    """Return whose caches an agent may use; it may save them for a while after a good end.
+
+    Raises Unauthorized, AttemptEnded.
+    """
+    attempt = _verified(db.session.get(BuildAttempt, attempt_id), token)
     if not (writing and _ended_well_lately(attempt)):
         _current(attempt)
-    return attempt.deployment
+    deployment = attempt.deployment
+    return Scope(deployment.project_id, deployment.branch, deployment.project.branch)
 
 
 def store_lines(attempt: BuildAttempt, batch: int, lines: list[Line]) -> None:
     """Store a numbered batch; one that was stored before changes nothing. Commits."""
     if batch == attempt.last_batch + 1:
         attempt.last_batch = batch
-        logs.append(attempt.deployment_id, lines)
+        logs.append(attempt.deployment_id, logs.within(lines, _log_bytes_left(attempt.deployment, OWN_WORDS_BYTES)))
     elif batch > attempt.last_batch:
         db.session.rollback()
         raise Conflict(f"Batch {attempt.last_batch + 1} comes next.")
@@ -136,8 +146,16 @@ def record_source(attempt: BuildAttempt, source: Mapping[str, str | None], detec
     db.session.commit()
 
 
-def finish(attempt: BuildAttempt, outcome: Outcome, reason: str | None) -> None:
-    """End an attempt as its agent says: a built one is published next. Commits."""
+def finish(attempt_id: uuid.UUID, token: str, outcome: Outcome, reason: str | None) -> None:
+    """End an attempt as its agent says: a built one is published next. Commits.
+
+    The same end told again changes nothing: the answer to the first was lost. Raises Unauthorized, AttemptEnded.
+    """
+    attempt = _verified(_locked(attempt_id), token)
+    if attempt.outcome == outcome:
+        db.session.rollback()
+        return
+    _current(attempt)
     _end(attempt, outcome, reason)
     if outcome is Outcome.FAILED:
         fail(attempt.deployment, reason or "The build failed", attempt.id)
@@ -174,16 +192,28 @@ def fail(deployment: Deployment, reason: str, attempt_id: uuid.UUID | None = Non
 
 
 def _requeue(deployment: Deployment, attempt_id: uuid.UUID, reason: str) -> None:
-    """Free the deployment for another attempt, and tell the queue. Commits."""
-    free = update(Deployment).where(Deployment.id == deployment.id, Deployment.attempt_id == attempt_id)
-    if deployment.state is Status.QUEUED:
-        db.session.execute(free.values(attempt_id=None, enqueued_at=None))
-    else:
-        lifecycle.move(deployment.id, Status.QUEUED, attempt_id=attempt_id, reason=reason)
+    """Free the deployment for another attempt, and tell the queue, unless it was ended meanwhile. Commits."""
+    if not _freed(deployment, attempt_id, reason):
+        return
     logs.say(deployment, f"{reason}. Building again…", LogLevel.WARNING)
     # The sweep would, too, but only when its turn comes.
     db.session.commit()
     dispatch.enqueue_build(deployment.id)
+
+
+def _freed(deployment: Deployment, attempt_id: uuid.UUID, reason: str) -> bool:
+    if lifecycle.move(deployment.id, Status.QUEUED, attempt_id=attempt_id, reason=reason):
+        return True
+    still_queued = update(Deployment).where(
+        Deployment.id == deployment.id, Deployment.attempt_id == attempt_id, Deployment.status == Status.QUEUED
+    )
+    return bool(rowcount(db.session.execute(still_queued.values(attempt_id=None))))
+
+
+def _verified(attempt: BuildAttempt | None, token: str) -> BuildAttempt:
+    if attempt is None or attempt.token_hash is None or not _matches(token, attempt.token_hash):
+        raise Unauthorized("The token is not this attempt's.")
+    return attempt
 
 
 def _end(attempt: BuildAttempt, outcome: Outcome, reason: str | None) -> None:
@@ -205,10 +235,21 @@ def _ended_well_lately(attempt: BuildAttempt) -> bool:
 
 
 def _locked(attempt_id: uuid.UUID) -> BuildAttempt | None:
+    """Lock an attempt, and before it its deployment: everybody takes locks in this order."""
+    deployment_id = db.session.scalar(select(BuildAttempt.deployment_id).where(BuildAttempt.id == attempt_id))
+    if deployment_id is None or lifecycle.locked(deployment_id) is None:
+        return None
     found: BuildAttempt | None = db.session.scalar(
-        select(BuildAttempt).where(BuildAttempt.id == attempt_id).with_for_update()
+        select(BuildAttempt)
+        .where(BuildAttempt.id == attempt_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
     )
     return found
+
+
+def _log_bytes_left(deployment: Deployment, more: int = 0) -> int:
+    return max(0, settings().max_log_size_mb * MB + more - deployment.log_bytes)
 
 
 def _order(attempt: BuildAttempt, deployment: Deployment, config: Settings) -> dict[str, Any]:
@@ -229,7 +270,7 @@ def _order(attempt: BuildAttempt, deployment: Deployment, config: Settings) -> d
         },
         "settings": {name: snapshot.get(name) for name in names},
         "env": Cipher.of(config).decrypt_mapping(deployment.env_vars),
-        "limits": _limits(config),
+        "limits": {**_limits(config), "maxLogBytes": _log_bytes_left(deployment)},
         "heartbeatIntervalMs": config.heartbeat_interval_s * 1000,
         "elapsedMs": max(0, int((datetime.now(UTC) - started_at).total_seconds() * 1000)),
     }
@@ -241,7 +282,6 @@ def _limits(config: Settings) -> dict[str, int]:
         "maxBuildBytes": config.max_build_bytes,
         "maxFiles": config.max_build_files,
         "maxFileBytes": config.max_file_size_mb * MB,
-        "maxLogBytes": config.max_log_size_mb * MB,
         "maxLineBytes": MAX_LINE_BYTES,
         "maxProcesses": config.max_build_processes,
         "maxMemoryBytes": config.max_build_memory_mb * MB,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 
 import httpx2
 from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from autostack.builds import dispatch, service
 from autostack.builds.models import BuildAttempt, Outcome
-from autostack.deployments import hosts
+from autostack.deployments import hosts, publishing
 from autostack.deployments.models import Deployment
 from autostack.deployments.status import Status
+from autostack.errors import AutostackError
 from autostack.extensions import db, settings
+from autostack.projects import removals
 from autostack.queue import BUILDS, CONTROL, enqueue, waiting
 
 log = logging.getLogger(__name__)
@@ -29,20 +33,40 @@ def sweep() -> None:
     # A connection of its own holds the lock: the session's goes back to the pool with each commit.
     with db.engine.connect() as connection:
         if connection.scalar(select(func.pg_try_advisory_xact_lock(LOCK))):
-            enqueue_forgotten()
-            end_silent_attempts()
-            end_left_over_attempts()
-            publish_built()
-            write_routes()
+            for step in (
+                enqueue_forgotten,
+                end_silent_attempts,
+                end_left_over_attempts,
+                publish_built,
+                write_routes,
+                remove_left_over,
+            ):
+                _take(step)
+
+
+def _take(step: Callable[[], None]) -> None:
+    """Take one step; its trouble, a row that somebody holds or a store that is away, must not keep the others back."""
+    try:
+        step()
+    except (AutostackError, SQLAlchemyError):
+        db.session.rollback()
+        log.exception("the sweep could not %s", step.__name__)
 
 
 def enqueue_forgotten() -> None:
-    """Tell the queue of deployments that it never heard of, or that it forgot: it is empty while they wait."""
-    forgotten = select(Deployment.id).where(Deployment.status == Status.QUEUED, Deployment.attempt_id.is_(None))
-    if waiting(BUILDS):
-        forgotten = forgotten.where(Deployment.enqueued_at.is_(None))
-    for deployment_id in db.session.scalars(forgotten.order_by(Deployment.sequence)).all():
-        dispatch.enqueue_build(deployment_id)
+    """Tell the queue of deployments that it never heard of, or that it forgot.
+
+    A job that a worker has taken, but not yet begun, is made a second time: it will find nothing to claim.
+    """
+    queued = select(Deployment.id).where(Deployment.status == Status.QUEUED, Deployment.attempt_id.is_(None))
+    ids = db.session.scalars(queued.order_by(Deployment.sequence)).all()
+    db.session.commit()
+    known = waiting(BUILDS)
+    if known is None:
+        return
+    for deployment_id in ids:
+        if str(deployment_id) not in known:
+            dispatch.enqueue_build(deployment_id)
 
 
 def end_silent_attempts() -> None:
@@ -75,16 +99,22 @@ def end_left_over_attempts() -> None:
 
 
 def publish_built() -> None:
-    """Have deployments published whose build is done, but whose publisher was not told, or died."""
-    built = (
-        select(Deployment.id)
-        .join(BuildAttempt, BuildAttempt.id == Deployment.attempt_id)
-        .where(Deployment.status.in_([Status.BUILDING, Status.DEPLOYING]), BuildAttempt.outcome == Outcome.BUILT)
-        # A moment for the publisher that was told at once.
-        .where(BuildAttempt.ended_at < func.now() - text("interval '10 seconds'"))
-    )
-    for deployment_id in db.session.scalars(built).all():
-        enqueue(CONTROL, service.PUBLISH, str(deployment_id))
+    """Have deployments published whose build is done, but whose publisher was not told, died, or met trouble.
+
+    Sweeps are counted here, too: at the limit the deployment fails, and its hosts go back to what they showed.
+    """
+    publishers = waiting(CONTROL)
+    if publishers is None:
+        return
+    most = _sweeps_in(settings().publish_timeout_s)
+    for deployment_id, attempt_id, sweeps in _built_but_not_live():
+        if sweeps >= most:
+            publishing.give_up(deployment_id)
+        elif str(deployment_id) not in publishers:
+            counted = update(BuildAttempt).where(BuildAttempt.id == attempt_id)
+            db.session.execute(counted.values(publish_sweeps=BuildAttempt.publish_sweeps + 1))
+            db.session.commit()
+            enqueue(CONTROL, service.PUBLISH, str(deployment_id))
 
 
 def write_routes() -> None:
@@ -94,11 +124,31 @@ def write_routes() -> None:
         hosts.write(labels)
 
 
+def remove_left_over() -> None:
+    """Have folders of deleted owners removed, if the queue was not told of it, or forgot."""
+    if removals.is_overdue():
+        removals.tell_queue()
+
+
+def _built_but_not_live() -> list[tuple[uuid.UUID, uuid.UUID, int]]:
+    built = (
+        select(Deployment.id, BuildAttempt.id, BuildAttempt.publish_sweeps)
+        .join(BuildAttempt, BuildAttempt.id == Deployment.attempt_id)
+        .where(Deployment.status.in_([Status.BUILDING, Status.DEPLOYING]), BuildAttempt.outcome == Outcome.BUILT)
+        # A moment for the publisher that was told at once.
+        .where(BuildAttempt.ended_at < func.now() - text("interval '10 seconds'"))
+    )
+    return [(row[0], row[1], row[2]) for row in db.session.execute(built)]
+
+
 def _silent_attempts() -> list[uuid.UUID]:
-    config = settings()
-    most = max(1, -(-config.heartbeat_timeout_s // config.sweep_interval_s))
+    most = _sweeps_in(settings().heartbeat_timeout_s)
     silent = select(BuildAttempt.id).where(BuildAttempt.ended_at.is_(None), BuildAttempt.silent_sweeps >= most)
     return list(db.session.scalars(silent))
+
+
+def _sweeps_in(seconds: int) -> int:
+    return max(1, -(-seconds // settings().sweep_interval_s))
 
 
 def _web_answers() -> bool:

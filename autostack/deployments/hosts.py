@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from autostack.deployments.models import Deployment
+from autostack.deployments.status import Status
+from autostack.errors import AutostackError
 from autostack.extensions import db, redis, rowcount, settings, store
-from autostack.projects.models import Project, SiteHost
+from autostack.projects.models import SiteHost
 from autostack.sites.announce import make_visible
 from autostack.sites.hosts import branch_label
 from autostack.sites.routes import Route, write_route
+
+log = logging.getLogger(__name__)
 
 PRODUCTION, BRANCH, OWN = "production", "branch", "deployment"
 NOBODY = str(uuid.UUID(int=0))
@@ -25,7 +30,7 @@ def switch_for(deployment: Deployment) -> list[str]:
     """Point the hosts that a finished build is due at it, and return their labels. The caller commits, then writes.
 
     Its own host always; its branch's, unless a newer deployment is there; production the same, for the production
-    branch, unless the owner rolled back and did not resume.
+    branch, unless the owner rolled back and did not resume. The caller holds the project.
     """
     project = deployment.project
     labels = [deployment.label]
@@ -35,31 +40,38 @@ def switch_for(deployment: Deployment) -> list[str]:
         if _is_newest_on(label, deployment):
             _point(label, BRANCH, deployment)
             labels.append(label)
-    # The host's lock first: a roll-back that holds it is seen by the second question.
     is_due = deployment.branch == project.branch and _is_newest_on(project.label, deployment)
-    if is_due and db.session.scalar(select(Project.auto_promote).where(Project.id == project.id)):
+    if is_due and project.auto_promote:
         _point(project.label, PRODUCTION, deployment)
         labels.append(project.label)
     return labels
 
 
 def promote(deployment: Deployment) -> str:
-    """Point production at this deployment, older or newer. The caller commits, then writes."""
+    """Point production at this deployment, older or newer. The caller holds the project, commits, then writes."""
     label = deployment.project.label
-    _locked(label)
     _point(label, PRODUCTION, deployment)
     return label
 
 
-def withdraw(deployment: Deployment) -> list[str]:
-    """Leave the hosts of a deployment as tombstones. The caller commits, then writes."""
-    labels = [host.label for host in _hosts_of([deployment.id])]
+def hand_back(deployment: Deployment) -> None:
+    """Have the hosts of a deployment that could not be put live show what they did before. The caller commits."""
     db.session.execute(
         update(SiteHost)
-        .where(SiteHost.label.in_(labels))
-        .values(deployment_id=None, generation=SiteHost.generation + 1)
+        .where(SiteHost.deployment_id == deployment.id)
+        .values(
+            deployment_id=SiteHost.previous_deployment_id,
+            previous_deployment_id=None,
+            generation=SiteHost.generation + 1,
+        )
     )
-    return labels
+
+
+def withdraw(deployment: Deployment) -> list[str]:
+    """Leave the hosts of a deployment as tombstones. The caller holds the project, commits, then writes."""
+    left = update(SiteHost).where(SiteHost.deployment_id == deployment.id)
+    left = left.values(deployment_id=None, generation=SiteHost.generation + 1)
+    return list(db.session.scalars(left.returning(SiteHost.label)))
 
 
 def serves(deployment: Deployment) -> bool:
@@ -73,6 +85,13 @@ def addresses(deployments: Iterable[Deployment]) -> dict[uuid.UUID, str]:
     return {host.deployment_id: settings().site_url(host.label) for host in hosts if host.deployment_id}
 
 
+def live_among(deployments: Iterable[Deployment]) -> set[uuid.UUID]:
+    """Return the ids of those deployments that their projects' production hosts show."""
+    ids = [deployment.id for deployment in deployments]
+    live = select(SiteHost.deployment_id).where(SiteHost.deployment_id.in_(ids), SiteHost.kind == PRODUCTION)
+    return {id for id in db.session.scalars(live) if id is not None}
+
+
 def live_on(label: str) -> uuid.UUID | None:
     """Return the id of the deployment that a host shows."""
     found: uuid.UUID | None = db.session.scalar(select(SiteHost.deployment_id).where(SiteHost.label == label))
@@ -80,15 +99,43 @@ def live_on(label: str) -> uuid.UUID | None:
 
 
 def write(labels: Sequence[str]) -> None:
-    """Write these hosts' routes as PostgreSQL has them, and return once every visitor gets them."""
-    written: dict[str, int] = {}
-    for host in db.session.scalars(select(SiteHost).where(SiteHost.label.in_(labels))).all():
-        write_route(store(), _route(host))
-        written[host.label] = host.generation
-    # No connection of the pool waits with us for the proxies.
+    """Write these hosts' routes as PostgreSQL has them, and return once every visitor gets them.
+
+    One that cannot be written keeps no other back. Raises the first such error at the end.
+    """
+    routes = [_route(host) for host in db.session.scalars(select(SiteHost).where(SiteHost.label.in_(labels)))]
+    # No connection of the pool waits with us for the store and the proxies.
     db.session.commit()
-    config = settings()
-    make_visible(redis(), written, config.activation_timeout_ms / 1000, config.route_ttl_ms / 1000)
+    written, errors = _write_each(routes)
+    if written:
+        config = settings()
+        make_visible(redis(), written, config.activation_timeout_ms / 1000, config.route_ttl_ms / 1000)
+        _note_published(written)
+    if errors:
+        raise errors[0]
+
+
+def unwritten(limit: int = 100) -> list[str]:
+    """Return hosts whose route object is behind PostgreSQL, in any order: some may stay so for long."""
+    behind = select(SiteHost.label).where(SiteHost.published_generation < SiteHost.generation)
+    return list(db.session.scalars(behind.order_by(func.random()).limit(limit)))
+
+
+def _write_each(routes: Iterable[Route]) -> tuple[dict[str, int], list[AutostackError]]:
+    """Write routes; return the generations of those that the store took, and why it did not take others."""
+    written: dict[str, int] = {}
+    errors: list[AutostackError] = []
+    for route in routes:
+        try:
+            write_route(store(), route)
+            written[route.host] = route.generation
+        except AutostackError as error:
+            log.warning("could not write the route of %s: %s", route.host, error)
+            errors.append(error)
+    return written, errors
+
+
+def _note_published(written: Mapping[str, int]) -> None:
     for label, generation in written.items():
         db.session.execute(
             update(SiteHost)
@@ -98,10 +145,11 @@ def write(labels: Sequence[str]) -> None:
     db.session.commit()
 
 
-def unwritten(limit: int = 100) -> list[str]:
-    """Return hosts whose route object is behind PostgreSQL."""
-    behind = select(SiteHost.label).where(SiteHost.published_generation < SiteHost.generation)
-    return list(db.session.scalars(behind.limit(limit)))
+def write_all() -> None:
+    """Write every route that is behind PostgreSQL."""
+    while labels := unwritten():
+        write(labels)
+    db.session.commit()
 
 
 def _route(host: SiteHost) -> Route:
@@ -123,9 +171,13 @@ def _point(label: str, kind: str, deployment: Deployment) -> bool:
         "branch": deployment.branch if kind == BRANCH else None,
     }
     claim = insert(SiteHost).values(label=label, generation=1, **values)
+    live = select(Deployment.id).where(
+        Deployment.project_id == deployment.project_id, Deployment.status == Status.SUCCESS
+    )
+    previous = case((SiteHost.deployment_id.in_(live), SiteHost.deployment_id), else_=SiteHost.previous_deployment_id)
     claim = claim.on_conflict_do_update(
         index_elements=[SiteHost.label],
-        set_={**values, "generation": SiteHost.generation + 1},
+        set_={**values, "previous_deployment_id": previous, "generation": SiteHost.generation + 1},
         # A host of another project's is not ours to take.
         where=or_(SiteHost.project_id == deployment.project_id, SiteHost.project_id.is_(None)),
     )
@@ -133,19 +185,9 @@ def _point(label: str, kind: str, deployment: Deployment) -> bool:
 
 
 def _is_newest_on(label: str, deployment: Deployment) -> bool:
-    """Lock the host, and tell whether what it shows is older than this deployment, or nothing."""
-    host = _locked(label)
-    if host is None or host.deployment_id is None:
-        return True
-    shown = db.session.scalar(select(Deployment.sequence).where(Deployment.id == host.deployment_id))
+    """Tell whether what the host shows is older than this deployment, or nothing."""
+    shown = db.session.scalar(select(Deployment.sequence).where(Deployment.id == live_on(label)))
     return shown is None or shown <= deployment.sequence
-
-
-def _locked(label: str) -> SiteHost | None:
-    host: SiteHost | None = db.session.scalar(
-        select(SiteHost).where(SiteHost.label == label).with_for_update().execution_options(populate_existing=True)
-    )
-    return host
 
 
 def _hosts_of(deployment_ids: Sequence[uuid.UUID]) -> list[SiteHost]:

@@ -6,7 +6,7 @@ import uuid
 
 from autostack.deployments import hosts, publishing
 from autostack.extensions import store
-from autostack.sites import keys
+from autostack.projects import removals
 
 
 def publish(deployment_id: str) -> None:
@@ -14,12 +14,13 @@ def publish(deployment_id: str) -> None:
     publishing.publish(uuid.UUID(deployment_id))
 
 
-def remove_deployment(project_id: str, deployment_id: str) -> None:
-    """Delete what the store has of one deployment. Blobs stay: other deployments share them."""
-    store().delete_prefix(keys.deployment(project_id, deployment_id))
+def remove_planned() -> None:
+    """Remove the folders of deleted deployments and projects from the store, once no visitor is led there any more.
 
-
-def remove_project(project_id: str) -> None:
-    """Take a deleted project's sites off the air, then delete all that the store has of it."""
-    hosts.write(hosts.unwritten())
-    store().delete_prefix(keys.project(project_id))
+    Of a deployment only its list of files goes: its project's other deployments share the blobs.
+    """
+    prefixes = removals.planned()
+    hosts.write_all()
+    for prefix in prefixes:
+        store().delete_prefix(prefix)
+        removals.done(prefix)

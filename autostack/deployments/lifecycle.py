@@ -49,7 +49,7 @@ def move(
 def _columns(target: Status, reason: str | None) -> dict[str, Any]:
     columns: dict[str, Any] = {"status": target, "reason": reason}
     if target is Status.QUEUED:
-        columns |= {"attempt_id": None, "enqueued_at": None}
+        columns["attempt_id"] = None
     elif target is Status.BUILDING:
         # A second attempt goes on with the first one's clock: the owner waits since then.
         columns["started_at"] = func.coalesce(Deployment.started_at, func.now())

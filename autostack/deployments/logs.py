@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,17 @@ class Line:
     elapsed_ms: int = 0
     level: LogLevel = LogLevel.INFO
 
+    @property
+    def size(self) -> int:
+        """Its bytes, with the end of the line."""
+        return len(self.text.encode()) + 1
+
+
+def within(lines: Sequence[Line], size: int) -> list[Line]:
+    """Return the first lines that together have at most `size` bytes."""
+    sizes = itertools.accumulate(line.size for line in lines)
+    return [line for line, total in zip(lines, sizes, strict=True) if total <= size]
+
 
 def append(deployment_id: uuid.UUID, lines: Sequence[Line]) -> int:
     """Add lines to the log and return the last number. The row's lock orders writers; the caller commits."""
@@ -36,7 +48,7 @@ def append(deployment_id: uuid.UUID, lines: Sequence[Line]) -> int:
         .where(Deployment.id == deployment_id)
         .values(
             log_lines=Deployment.log_lines + len(lines),
-            log_bytes=Deployment.log_bytes + sum(len(line.text) for line in lines),
+            log_bytes=Deployment.log_bytes + sum(line.size for line in lines),
         )
         .returning(Deployment.log_lines, func.coalesce(Deployment.started_at, func.now()))
     )
@@ -71,19 +83,19 @@ def as_text(deployment_id: uuid.UUID) -> Iterator[str]:
     """Yield the whole log as plain lines, a page at a time."""
     after = 0
     while lines := page(deployment_id, after):
-        yield from (f"{ansi.plain(line.message)}\n" for line in lines)
         after = lines[-1].seq
-        # Let go of what was read: a log may be longer than memory.
-        db.session.expunge_all()
+        text = "".join(f"{ansi.plain(line.message)}\n" for line in lines)
+        # A client that reads slowly must not keep a connection of the pool.
+        db.session.rollback()
+        yield text
 
 
 def _row(deployment_id: uuid.UUID, seq: int, line: Line, started_at: datetime) -> dict[str, object]:
     minutes, seconds = divmod(line.elapsed_ms // 1000, 60)
-    text = line.text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:MAX_LINE_CHARACTERS]
     return {
         "deployment_id": deployment_id,
         "seq": seq,
         "timestamp": started_at + timedelta(milliseconds=line.elapsed_ms),
         "log_level": line.level,
-        "message": f"[{minutes:02}:{seconds:02}] {text}",
+        "message": f"[{minutes:02}:{seconds:02}] {line.text[:MAX_LINE_CHARACTERS]}",
     }

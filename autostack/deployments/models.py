@@ -22,7 +22,7 @@ class Deployment(Base):
 
     __tablename__ = "deployments"
     __table_args__ = (
-        Index("ix_deployments_user_id_created_at", "user_id", "created_at"),
+        Index("ix_deployments_user_id_sequence", "user_id", "sequence"),
         Index("ix_deployments_project_id_sequence", "project_id", "sequence"),
     )
 
@@ -54,8 +54,6 @@ class Deployment(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     # The attempt that may write now: the fencing token. NULL while nobody builds.
     attempt_id: Mapped[uuid.UUID | None]
-    # When the queue was last told: what a crash left out, and what a flushed Redis forgot, the sweep tells again.
-    enqueued_at: Mapped[datetime | None]
     file_count: Mapped[int | None]
     total_bytes: Mapped[int | None] = mapped_column(BigInteger)
     log_lines: Mapped[int] = mapped_column(BigInteger, server_default="0", default=0)

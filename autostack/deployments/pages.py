@@ -18,7 +18,7 @@ from autostack.projects import service as projects
 from autostack.projects.access import require_project
 from autostack.web.access import me, signed_in
 from autostack.web.htmx import is_htmx
-from autostack.web.rate_limits import limit_deployments
+from autostack.web.rate_limits import limit_deployments, limit_downloads
 from autostack.web.redirects import see_other
 
 pages = Blueprint("deployments", __name__)
@@ -34,6 +34,8 @@ def index() -> Response:
     shown = render_template(
         "deployments/_rows.html" if is_htmx() else "deployments/list.html",
         deployments=page.items,
+        addresses=hosts.addresses(page.items),
+        live=hosts.live_among(page.items),
         pagination={"page": page.number, "pages": page.total_pages, "total": page.total_items},
         filters={"search": query.search, "status": query.status},
     )
@@ -89,6 +91,7 @@ def row(id: uuid.UUID) -> str:
 
 @pages.get("/deployments/<uuid:id>/logs.txt")
 @signed_in
+@limit_downloads
 def log_text(id: uuid.UUID) -> Response:
     return api.as_download(require_deployment(id))
 
@@ -140,18 +143,17 @@ def _again(error: AutostackError) -> Response:
 
 
 def _row(deployment: Deployment) -> str:
-    is_live = hosts.live_on(deployment.project.label) == deployment.id
-    return render_template("deployments/_row.html", deployment=deployment, is_live=is_live)
+    addresses, live = hosts.addresses([deployment]), hosts.live_among([deployment])
+    return render_template("deployments/_row.html", deployment=deployment, addresses=addresses, live=live)
 
 
 def _context(deployment: Deployment) -> dict[str, Any]:
     succeeded = deployment.state is Status.SUCCESS
-    immutable_url = settings().site_url(deployment.label) if succeeded else None
     return {
         "deployment": deployment,
         "stages": deployment.stages,
         "url": hosts.addresses([deployment]).get(deployment.id) if succeeded else None,
-        "immutable_url": immutable_url,
+        "immutable_url": settings().site_url(deployment.label),
         "is_live": hosts.live_on(deployment.project.label) == deployment.id,
         "can_cancel": not deployment.state.is_final,
         "can_promote": service.can_promote(deployment),

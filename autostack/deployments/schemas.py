@@ -82,7 +82,7 @@ class DeploymentOut(DeploymentSummaryOut):
     commit_message: str | None
     reason: str | None
     trigger: str
-    immutable_url: str | None
+    immutable_url: str
     is_live: bool
     framework: str | None
     started_at: Time | None
@@ -123,7 +123,6 @@ def summaries(deployments: Iterable[Deployment]) -> list[dict[str, Any]]:
 
 def detail(deployment: Deployment) -> DeploymentOut:
     """Return all of a deployment."""
-    succeeded = deployment.state is Status.SUCCESS
     detected = deployment.detected or {}
     return DeploymentOut(
         **_summary(deployment, hosts.addresses([deployment])),
@@ -131,7 +130,7 @@ def detail(deployment: Deployment) -> DeploymentOut:
         commit_message=deployment.commit_message,
         reason=deployment.reason,
         trigger=deployment.trigger,
-        immutable_url=settings().site_url(deployment.label) if succeeded else None,
+        immutable_url=settings().site_url(deployment.label),
         is_live=hosts.live_on(deployment.project.label) == deployment.id,
         framework=detected.get("framework"),
         started_at=deployment.started_at,

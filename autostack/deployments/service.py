@@ -18,12 +18,14 @@ from autostack.deployments.models import Deployment
 from autostack.deployments.status import IN_PROGRESS, Status, Trigger
 from autostack.errors import Conflict, NotFound
 from autostack.extensions import db, settings
+from autostack.projects import removals
 from autostack.projects import service as projects
 from autostack.projects.models import Project
-from autostack.queue import CONTROL, enqueue
+from autostack.sites import keys
 from autostack.sites.hosts import deployment_label
 
 MAX_PAGE_SIZE = 100
+SUPERSEDED = "A newer deployment took its place"
 FILTERS: dict[str, frozenset[Status]] = {
     "all": frozenset(Status),
     "success": frozenset({Status.SUCCESS}),
@@ -62,7 +64,8 @@ class Page:
 def request(user: User, project: Project, trigger: Trigger) -> Deployment:
     """Ask for a deployment of the project as it stands. Once this returns it is accepted, whatever Redis does.
 
-    Deployments of the same branch that still wait are cancelled: nobody needs them any more.
+    Deployments of the same branch that still wait are cancelled: nobody needs them any more. Raises ProjectNotFound
+    if the project was deleted meanwhile.
     """
     return _insert(user, project, projects.build_settings(project), trigger)
 
@@ -79,7 +82,10 @@ def request_from(
 
 
 def redeploy(deployment: Deployment, user: User) -> Deployment:
-    """Build the same commit again, with the project's settings and variables of today."""
+    """Build the same commit again, with the project's settings and variables of today.
+
+    It takes nobody's place: what waits for the branch may be newer.
+    """
     project = deployment.project
     snapshot = {**projects.build_settings(project), "branch": deployment.branch, "commit": deployment.commit_hash}
     return _insert(user, project, snapshot, Trigger.REDEPLOY)
@@ -104,29 +110,31 @@ def promote(deployment: Deployment) -> Deployment:
 
     Raises DeploymentNotReady unless it succeeded.
     """
-    if deployment.state is not Status.SUCCESS:
+    project, fresh = _held(deployment)
+    if fresh.state is not Status.SUCCESS:
+        db.session.rollback()
         raise DeploymentNotReady("Only a deployment that succeeded can be promoted.")
-    project = deployment.project
-    goes_back = would_roll_back(deployment)
-    label = hosts.promote(deployment)
-    if goes_back:
+    if would_roll_back(fresh):
         project.auto_promote = False
-    deployment.deployed_url = settings().site_url(label)
+    label = hosts.promote(fresh)
+    fresh.deployed_url = settings().site_url(label)
     db.session.commit()
     hosts.write([label])
-    return deployment
+    return fresh
 
 
 def delete(deployment: Deployment) -> None:
     """Delete a deployment with its log and its files' list. Raises DeploymentLive for the one that production shows."""
-    if hosts.live_on(deployment.project.label) == deployment.id:
+    project, fresh = _held(deployment)
+    if hosts.live_on(project.label) == fresh.id:
+        db.session.rollback()
         raise DeploymentLive("Production shows this deployment. Promote another one first.")
-    project_id, deployment_id = str(deployment.project_id), str(deployment.id)
-    withdrawn = hosts.withdraw(deployment)
-    db.session.delete(deployment)
+    removals.plan(keys.deployment(str(project.id), str(fresh.id)))
+    withdrawn = hosts.withdraw(fresh)
+    db.session.delete(fresh)
     db.session.commit()
-    enqueue(CONTROL, "autostack.deployments.jobs.remove_deployment", project_id, deployment_id)
     hosts.write(withdrawn)
+    removals.tell_queue()
 
 
 def deployment_of(user: User, id: uuid.UUID) -> Deployment:
@@ -167,6 +175,17 @@ def would_roll_back(deployment: Deployment) -> bool:
     return shown is not None and shown > deployment.sequence
 
 
+def _held(deployment: Deployment) -> tuple[Project, Deployment]:
+    """Lock a deployment's project and the deployment, and return both as they stand. Raises DeploymentNotFound."""
+    id = deployment.id
+    project = projects.hold(deployment.project_id)
+    fresh = lifecycle.locked(id)
+    if project is None or fresh is None:
+        db.session.rollback()
+        raise _not_found(id)
+    return project, fresh
+
+
 def _mine(user: User) -> Select[Deployment]:
     return (
         select(Deployment)
@@ -183,7 +202,10 @@ def _not_found(id: uuid.UUID) -> DeploymentNotFound:
 def _insert(user: User, project: Project, snapshot: dict[str, Any], trigger: Trigger) -> Deployment:
     id = uuid.uuid4()
     now = datetime.now(UTC)
-    _supersede(project, snapshot["branch"])
+    if projects.hold(project.id) is None:
+        raise projects.ProjectNotFound("The project was deleted meanwhile.")
+    if trigger is not Trigger.REDEPLOY:
+        _supersede(project, snapshot["branch"])
     deployment = Deployment(
         id=id,
         project=project,
@@ -211,5 +233,6 @@ def _supersede(project: Project, branch: str) -> None:
         Deployment.branch == branch,
         Deployment.status == Status.QUEUED,
     )
-    for id in db.session.scalars(waiting).all():
-        lifecycle.move(id, Status.CANCELLED, reason="A newer deployment took its place")
+    for id in db.session.scalars(waiting.order_by(Deployment.sequence)).all():
+        if lifecycle.move(id, Status.CANCELLED, reason=SUPERSEDED):
+            logs.append(id, [logs.Line(SUPERSEDED)])

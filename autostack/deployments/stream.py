@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, request
 from flask_login import current_user
+from pydantic import Field
 from redis.client import PubSub
 from redis.exceptions import RedisError
 from simple_websocket import ConnectionClosed, Server
@@ -20,6 +21,7 @@ from autostack.accounts import service as accounts
 from autostack.accounts.models import User
 from autostack.deployments import ansi, events, hosts, logs, service
 from autostack.deployments.models import Deployment, DeploymentLog
+from autostack.deployments.schemas import MAX_SEQ
 from autostack.deployments.service import DeploymentNotFound
 from autostack.deployments.status import Status
 from autostack.errors import Invalid
@@ -44,7 +46,7 @@ class SubscribeIn(Schema):
 
     type: Literal["subscribe"]
     deployment_id: uuid.UUID
-    after: int = 0
+    after: int = Field(0, ge=0, le=MAX_SEQ)
     format: Literal["text", "html"] = "text"
 
 
@@ -86,7 +88,7 @@ def _subscription(socket: Server, id: uuid.UUID) -> SubscribeIn | None:
     """Read what the client wants; None if it says nothing, nothing sensible, or names another deployment."""
     try:
         wish = SubscribeIn.parse(json.loads(socket.receive(timeout=SUBSCRIBE_TIMEOUT_S) or "null") or {})
-    except (Invalid, ValueError, AttributeError, ConnectionClosed):
+    except (Invalid, ValueError, AttributeError, RecursionError, ConnectionClosed):
         return None
     return wish if wish.deployment_id == id else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, null, true
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, null, text, true
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from autostack.accounts.models import User
@@ -58,7 +58,10 @@ class SiteHost(Base):
     """
 
     __tablename__ = "site_hosts"
-    __table_args__ = (Index("ix_site_hosts_project_id_kind_branch", "project_id", "kind", "branch"),)
+    __table_args__ = (
+        Index("ix_site_hosts_project_id_kind_branch", "project_id", "kind", "branch"),
+        Index("ix_site_hosts_unwritten", "label", postgresql_where=text("published_generation < generation")),
+    )
 
     label: Mapped[str] = mapped_column(String(63), primary_key=True)
     # A host outlives its project as a tombstone: NULL says that nothing is served here any more.
@@ -66,8 +69,21 @@ class SiteHost(Base):
     deployment_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("deployments.id", ondelete="SET NULL", use_alter=True), index=True
     )
+    # What it showed before, and shows again if the present deployment cannot be put live.
+    previous_deployment_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("deployments.id", ondelete="SET NULL", use_alter=True), index=True
+    )
     kind: Mapped[str] = mapped_column(String(20))
     branch: Mapped[str | None] = mapped_column(String(100))
     generation: Mapped[int] = mapped_column(BigInteger, server_default="0", default=0)
     published_generation: Mapped[int] = mapped_column(BigInteger, server_default="0", default=0)
     updated_at: Mapped[Updated]
+
+
+class Removal(Base):
+    """A folder of the object store whose owner was deleted. It goes once no route leads there, and then this row."""
+
+    __tablename__ = "removals"
+
+    prefix: Mapped[str] = mapped_column(String(255), primary_key=True)
+    created_at: Mapped[Created]

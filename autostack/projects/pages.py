@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response, flash, make_response, render_template, request, url_for
 
+from autostack.deployments import hosts
 from autostack.errors import AutostackError, Conflict, Invalid
 from autostack.extensions import settings as app_settings
 from autostack.projects import overview, service
@@ -55,11 +56,14 @@ def create() -> Response:
 @signed_in
 def detail(id: uuid.UUID) -> str:
     project = require_project(id)
+    deployments = overview.recent_deployments(project)
     return render_template(
         "projects/detail.html",
         project=project,
         production_url=app_settings().site_url(project.label),
-        deployments=overview.recent_deployments(project),
+        deployments=deployments,
+        addresses=hosts.addresses(deployments),
+        live=hosts.live_among(deployments),
         live_deployment=overview.live_deployment(project),
     )
 

@@ -17,10 +17,11 @@ from autostack.accounts.models import User
 from autostack.encryption import Cipher
 from autostack.errors import Conflict, Invalid, NotFound
 from autostack.extensions import db, settings
+from autostack.projects import removals
 from autostack.projects import repository as repositories
 from autostack.projects.models import Project, SiteHost
 from autostack.projects.repository import Repository
-from autostack.queue import CONTROL, enqueue
+from autostack.sites import keys
 from autostack.sites.hosts import production_label
 
 PRODUCTION = "production"
@@ -115,15 +116,16 @@ def find_or_create_for(
     if repositories.is_bare_name(reference):
         return update_project(_named(user, reference), wanted)
     key = repositories.parse(reference, settings()).key
-    found: Project | None = db.session.scalar(
-        select(Project)
-        .where(
-            Project.user_id == user.id, Project.repository_key == key, Project.root_dir.is_not_distinct_from(root_dir)
-        )
-        .order_by(Project.created_at)
-        .limit(1)
-    )
-    return update_project(found, wanted) if found else create(user, reference, {**wanted, "root_dir": root_dir})
+    found = _of_repository(user, key, root_dir)
+    if found is None:
+        try:
+            return create(user, reference, {**wanted, "root_dir": root_dir})
+        except ProjectNameTaken:
+            # Asked for twice at once, the other request made it: nobody gave the name that is taken.
+            found = None if wanted.get("name") else _of_repository(user, key, root_dir)
+            if found is None:
+                raise
+    return update_project(found, wanted)
 
 
 def build_settings(project: Project) -> dict[str, Any]:
@@ -136,17 +138,36 @@ def variables_of(project: Project) -> dict[str, str]:
     return Cipher.of(settings()).decrypt_mapping(project.env_vars)
 
 
+def hold(project_id: uuid.UUID) -> Project | None:
+    """Return a project as it stands, locked until the transaction ends; None if there is none.
+
+    Whoever decides which host shows what takes this lock first, and so finds the others' decisions made. Locks are
+    taken in one order everywhere: project, deployment, attempt, host.
+    """
+    held: Project | None = db.session.scalar(
+        select(Project)
+        .where(Project.id == project_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return held
+
+
 def delete_project(project: Project) -> None:
     """Delete a project with its deployments, logs and attempts. Its host names stay as tombstones: no site is there."""
+    if hold(project.id) is None:
+        raise ProjectNotFound("The project was deleted meanwhile.")
+    removals.plan(keys.project(str(project.id)))
+    labels = db.session.scalars(select(SiteHost.label).where(SiteHost.project_id == project.id)).all()
+    # The hosts come last: the deployments, and whoever holds one, come before them.
+    db.session.execute(delete(Project).where(Project.id == project.id))
     db.session.execute(
         update(SiteHost)
-        .where(SiteHost.project_id == project.id)
+        .where(SiteHost.label.in_(labels))
         .values(project_id=None, deployment_id=None, generation=SiteHost.generation + 1)
     )
-    project_id = str(project.id)
-    db.session.execute(delete(Project).where(Project.id == project.id))
     db.session.commit()
-    enqueue(CONTROL, "autostack.deployments.jobs.remove_project", project_id)
+    removals.tell_queue()
 
 
 def _reach(repository: Repository, branch: str | None) -> str:
@@ -220,6 +241,13 @@ def _relocated(project: Project, changes: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     found = {"branch": _reach(repository, branch), **_location(repository)}
     return found if repository.key == project.repository_key else {**found, "github_repo_id": None}
+
+
+def _of_repository(user: User, key: str, root_dir: str | None) -> Project | None:
+    mine = select(Project).where(Project.user_id == user.id, Project.repository_key == key)
+    oldest = mine.where(Project.root_dir.is_not_distinct_from(root_dir)).order_by(Project.created_at).limit(1)
+    found: Project | None = db.session.scalar(oldest)
+    return found
 
 
 def _named(user: User, name: str) -> Project:

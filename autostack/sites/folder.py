@@ -20,7 +20,7 @@ def _our_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreUnavailable(f"Could not write {path}: {error.strerror}") from error
+        raise StoreUnavailable(f"Could not read or write {path.name}: {error.strerror}") from error
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -39,14 +39,19 @@ def write_durably(path: Path, data: bytes) -> None:
 def swap(path: Path, data: bytes, seen: bytes | None) -> bool:
     """Replace a file if its content is still `seen` (None: not there), one process at a time. Tell whether it was."""
     with _locked(path):
-        try:
-            current = path.read_bytes()
-        except FileNotFoundError:
-            current = None
+        current = _read(path)
         if current != seen:
             return False
         write_durably(path, data)
         return True
+
+
+def _read(path: Path) -> bytes | None:
+    with _our_errors(path):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
 
 
 def _write_and_sync(path: Path, data: bytes) -> None:

@@ -8,6 +8,7 @@ from flask import Flask, Response, jsonify
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from autostack import models as _models  # noqa: F401 - migrations must know every table
+from autostack.bounded import bound
 from autostack.deployments import events
 from autostack.extensions import connect_redis, csrf, db, login_manager, migrate, sock
 from autostack.settings import Settings, is_shared_domain, load_settings
@@ -41,13 +42,16 @@ def _flask_config(settings: Settings) -> dict[str, object]:
     return {
         "SECRET_KEY": settings.secret("secret_key"),
         "SQLALCHEMY_DATABASE_URI": settings.sqlalchemy_url,
-        # A hung PostgreSQL must not hang web: connecting and waiting for a connection are bounded.
+        # A hung PostgreSQL must not hang web: connecting, waiting for a connection and (see `bound`) for an answer end.
         "SQLALCHEMY_ENGINE_OPTIONS": {
             "pool_pre_ping": True,
+            # What is written into a statement may be a secret, and its errors are logged.
+            "hide_parameters": True,
             "pool_timeout": 10,
             "pool_size": settings.database_pool_size,
             "max_overflow": settings.database_pool_size,
-            "connect_args": {"connect_timeout": 5, "options": "-c timezone=UTC"},
+            # Nobody of ours holds a lock for long: who waits for one longer than this is told so.
+            "connect_args": {"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=10s"},
         },
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
@@ -64,6 +68,8 @@ def _flask_config(settings: Settings) -> dict[str, object]:
 
 def _init_extensions(app: Flask, settings: Settings) -> None:
     db.init_app(app)
+    with app.app_context():
+        bound(db.engine, settings.database_timeout_s)
     migrate.init_app(app, db)
     login_manager.init_app(app)
     csrf.init_app(app)

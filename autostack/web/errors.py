@@ -6,12 +6,13 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, jsonify, make_response, redirect, render_template, request, url_for
+from flask import Flask, Response, current_app, jsonify, make_response, redirect, request, url_for
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, TimeoutError
+from sqlalchemy.orm.exc import ObjectDeletedError
 from werkzeug.exceptions import HTTPException
 
-from autostack.errors import AutostackError, Invalid, Unauthorized, Unavailable
+from autostack.errors import AutostackError, Invalid, NotFound, Unauthorized, Unavailable
 from autostack.web.htmx import is_htmx, redirect_to
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,9 @@ def register(app: Flask) -> None:
     app.register_error_handler(ValidationError, _render_validation)
     app.register_error_handler(HTTPException, _render_http)
     app.register_error_handler(OperationalError, _render_database_away)
+    # The pool's: every connection is in use.
+    app.register_error_handler(TimeoutError, _render_database_away)
+    app.register_error_handler(ObjectDeletedError, _render_deleted)
     app.register_error_handler(Exception, _render_unexpected)
 
 
@@ -77,9 +81,15 @@ def _render_http(error: HTTPException) -> Response:
     return response
 
 
-def _render_database_away(error: OperationalError) -> Response:
+def _render_database_away(error: OperationalError | TimeoutError) -> Response:
     log.warning("database unavailable", exc_info=error)
     return _render(Unavailable.status, Unavailable.code, "The database does not answer. Try again in a moment.")
+
+
+def _render_deleted(error: ObjectDeletedError) -> Response:
+    """Whatever was read at the beginning of a request may be deleted by another one before its end."""
+    log.info("deleted meanwhile", exc_info=error)
+    return _render(NotFound.status, NotFound.code, "It was deleted meanwhile.")
 
 
 def _render_unexpected(error: Exception) -> Response:
@@ -98,9 +108,9 @@ def _render(status: int, code: str, message: str, details: dict[str, Any] | None
         envelope = {"code": code, "message": message, "statusCode": status, "details": details or {}}
         response = jsonify(error=envelope)
     else:
-        template = "errors/_problem.html" if is_htmx() else "errors/page.html"
-        response = make_response(
-            render_template(template, status=status, title=HTTPStatus(status).phrase, message=message, details=details)
-        )
+        # Not by `render_template`: Flask-Login would then ask the database who this is, which may be what failed.
+        template = current_app.jinja_env.get_template("errors/_problem.html" if is_htmx() else "errors/page.html")
+        title = HTTPStatus(status).phrase
+        response = make_response(template.render(status=status, title=title, message=message, details=details))
     response.status_code = status
     return response

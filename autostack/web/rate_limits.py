@@ -56,6 +56,7 @@ _authentication = limiter.shared_limit(
 _deployments = limiter.shared_limit(
     lambda: settings().rate_limit_deployments, scope="deployments", key_func=caller, methods=["POST"]
 )
+_downloads = limiter.shared_limit(lambda: settings().rate_limit_api, scope="downloads", key_func=caller)
 
 
 def limit_authentication(view: View) -> View:
@@ -66,6 +67,11 @@ def limit_authentication(view: View) -> View:
 def limit_deployments(view: View) -> View:
     """Count POSTs to this route as requests for a deployment."""
     return _with_own_limit(_deployments, view)
+
+
+def limit_downloads(view: View) -> View:
+    """Count requests for this page like the API's: what it answers may be long."""
+    return _with_own_limit(_downloads, view)
 
 
 def _with_own_limit(limit: RouteLimit, view: View) -> View:

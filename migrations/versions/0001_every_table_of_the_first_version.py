@@ -31,6 +31,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_incidents")),
     )
     op.create_table(
+        "removals",
+        sa.Column("prefix", sa.String(length=255), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("prefix", name=op.f("pk_removals")),
+    )
+    op.create_table(
         "service_status",
         sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
         sa.Column("service_name", sa.String(length=100), nullable=False),
@@ -153,7 +159,6 @@ def upgrade() -> None:
         sa.Column("label", sa.String(length=63), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("attempt_id", sa.Uuid(), nullable=True),
-        sa.Column("enqueued_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("file_count", sa.Integer(), nullable=True),
         sa.Column("total_bytes", sa.BigInteger(), nullable=True),
         sa.Column("log_lines", sa.BigInteger(), server_default="0", nullable=False),
@@ -170,12 +175,13 @@ def upgrade() -> None:
     op.create_index("ix_deployments_project_id_sequence", "deployments", ["project_id", "sequence"], unique=False)
     op.create_index(op.f("ix_deployments_status"), "deployments", ["status"], unique=False)
     op.create_index(op.f("ix_deployments_user_id"), "deployments", ["user_id"], unique=False)
-    op.create_index("ix_deployments_user_id_created_at", "deployments", ["user_id", "created_at"], unique=False)
+    op.create_index("ix_deployments_user_id_sequence", "deployments", ["user_id", "sequence"], unique=False)
     op.create_table(
         "site_hosts",
         sa.Column("label", sa.String(length=63), nullable=False),
         sa.Column("project_id", sa.Uuid(), nullable=True),
         sa.Column("deployment_id", sa.Uuid(), nullable=True),
+        sa.Column("previous_deployment_id", sa.Uuid(), nullable=True),
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("branch", sa.String(length=100), nullable=True),
         sa.Column("generation", sa.BigInteger(), server_default="0", nullable=False),
@@ -188,14 +194,30 @@ def upgrade() -> None:
             ondelete="SET NULL",
         ),
         sa.ForeignKeyConstraint(
+            ["previous_deployment_id"],
+            ["deployments.id"],
+            name=op.f("fk_site_hosts_previous_deployment_id"),
+            ondelete="SET NULL",
+        ),
+        sa.ForeignKeyConstraint(
             ["project_id"], ["projects.id"], name=op.f("fk_site_hosts_project_id"), ondelete="SET NULL"
         ),
         sa.PrimaryKeyConstraint("label", name=op.f("pk_site_hosts")),
     )
     op.create_index(op.f("ix_site_hosts_deployment_id"), "site_hosts", ["deployment_id"], unique=False)
+    op.create_index(
+        op.f("ix_site_hosts_previous_deployment_id"), "site_hosts", ["previous_deployment_id"], unique=False
+    )
     op.create_index(op.f("ix_site_hosts_project_id"), "site_hosts", ["project_id"], unique=False)
     op.create_index(
         "ix_site_hosts_project_id_kind_branch", "site_hosts", ["project_id", "kind", "branch"], unique=False
+    )
+    op.create_index(
+        "ix_site_hosts_unwritten",
+        "site_hosts",
+        ["label"],
+        unique=False,
+        postgresql_where=sa.text("published_generation < generation"),
     )
     op.create_table(
         "build_attempts",
@@ -206,10 +228,10 @@ def upgrade() -> None:
         sa.Column("bootstrap_token_hash", sa.String(length=64), nullable=False),
         sa.Column("token_hash", sa.String(length=64), nullable=True),
         sa.Column("last_batch", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("heartbeat_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("silent_sweeps", sa.Integer(), server_default="0", nullable=False),
         sa.Column("heartbeats", sa.Integer(), server_default="0", nullable=False),
         sa.Column("heartbeats_seen", sa.Integer(), server_default="-1", nullable=False),
+        sa.Column("publish_sweeps", sa.Integer(), server_default="0", nullable=False),
         sa.Column("outcome", sa.String(length=20), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -276,6 +298,7 @@ def downgrade() -> None:
         "github_connections",
         "users",
         "service_status",
+        "removals",
         "incidents",
     ):
         op.drop_table(table)

@@ -105,3 +105,19 @@ def test_naming_another_deployment_ends_the_connection(stack, token, heard):
     wish = {"type": "subscribe", "deploymentId": str(uuid.uuid4())}
     assert listen(stack, deployment["id"], token, wish) == []
     assert listen(stack, deployment["id"], token, {"type": "hello"}) == []
+
+
+@pytest.mark.parametrize("after", [-1, 2**53 + 1, 10**30])
+def test_a_line_that_cannot_be_ends_the_connection(stack, token, heard, after):
+    deployment, _ = heard
+    wish = {"type": "subscribe", "deploymentId": deployment["id"], "after": after}
+    assert listen(stack, deployment["id"], token, wish) == []
+
+
+def test_a_message_nested_too_deeply_ends_the_connection_as_not_allowed(stack, token, heard):
+    deployment, _ = heard
+    socket = Client(f"ws://127.0.0.1:{stack.port}/api/deployments/{deployment['id']}/logs/stream?token={token}")
+    socket.send("[" * 4000)
+    with pytest.raises(ConnectionClosed) as closed:
+        socket.receive(timeout=30)
+    assert closed.value.reason == 1008

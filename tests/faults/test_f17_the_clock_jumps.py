@@ -33,7 +33,7 @@ def _jump(database, redis, by_s):
         "SELECT table_name, column_name FROM information_schema.columns"
         " WHERE table_schema = 'public' AND data_type = 'timestamp with time zone'"
     ).fetchall()
-    assert ("build_attempts", "heartbeat_at") in times
+    assert ("build_attempts", "created_at") in times
     for table, column in times:
         database.execute(f'UPDATE "{table}" SET "{column}" = "{column}" - make_interval(secs => %s)', [by_s])
     registries = [key for key in redis.keys("rq:*") if redis.type(key) == b"zset"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -15,12 +15,16 @@ from tests.stack import FINAL
 START_BUILD = "autostack.builds.jobs.start_build"
 
 
+def enqueue_again(redis, deployment):
+    Queue("builds", connection=redis).enqueue(START_BUILD, deployment["id"], str(uuid.uuid4()))
+
+
 def test_f01_a_deployment_that_was_never_enqueued_is_built_exactly_once(stack, database, redis, slow_repository):
     url, _ = slow_repository()
     first = stack.ended(stack.deploy(url, envVars="SECONDS=0"))
     # A crash between commit and enqueue leaves just this: a queued row that no queue has heard of.
     database.execute(
-        "UPDATE deployments SET status = 'queued', attempt_id = NULL, enqueued_at = NULL, started_at = NULL,"
+        "UPDATE deployments SET status = 'queued', attempt_id = NULL, started_at = NULL,"
         " completed_at = NULL WHERE id = %s",
         [first["id"]],
     )
@@ -31,7 +35,7 @@ def test_f01_a_deployment_that_was_never_enqueued_is_built_exactly_once(stack, d
 
 def test_f02_a_job_that_is_enqueued_again_makes_no_second_attempt(stack, database, redis, slow_repository):
     deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=1")
-    database.execute("UPDATE deployments SET enqueued_at = NULL WHERE id = %s", [deployment["id"]])
+    enqueue_again(redis, deployment)
     assert stack.ended(deployment)["status"] == "success"
     assert attempts(database, deployment) == ["built"]
 
@@ -106,7 +110,7 @@ def _ended_or_none(stack, deployment):
 def test_f14_two_workers_that_get_one_deployment_make_one_build(stack, database, redis, slow_repository):
     deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=1")
     for _ in range(3):
-        Queue("builds", connection=redis).enqueue(START_BUILD, deployment["id"])
+        enqueue_again(redis, deployment)
     assert stack.ended(deployment)["status"] == "success"
     assert attempts(database, deployment) == ["built"]
 
@@ -126,9 +130,9 @@ def test_f16_a_newer_push_overtakes_an_older_build_for_good(stack, slow_reposito
 
 def test_f15_cancels_that_race_each_other_and_the_end_leave_one_end(stack, slow_repository):
     url, _ = slow_repository()
-    for delay_s in (0.2, 0.8, 1.2):
+    for moment in ("queued", "building", "deploying"):
         deployment = stack.deploy(url, envVars="SECONDS=0")
-        time.sleep(delay_s)
+        stack.reaches(deployment, {moment, *FINAL})
         with ThreadPoolExecutor(3) as pool:
             responses = pool.map(stack.client.post, [f"/api/deployments/{deployment['id']}/cancel"] * 3)
             answers = [response.status_code for response in responses]

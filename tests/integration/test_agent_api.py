@@ -151,6 +151,48 @@ def test_a_build_that_failed_says_why(api, deployment, agent):
     assert [stage["status"] for stage in shown["stages"]] == ["completed", "failed", "pending", "failed"]
 
 
+def test_an_end_that_is_told_again_is_told_once(app, api, deployment, agent):
+    agent.upload(SITE)
+    assert [agent.finish().status_code, agent.finish().status_code] == [204, 204]
+    assert code(agent.finish("failed", "changed its mind")) == (409, "ATTEMPT_ENDED")
+    publish(app, deployment["id"])
+    assert agent.finish().status_code == 204
+    assert api.get(f"/api/deployments/{deployment['id']}").json["status"] == "success"
+
+
+def test_an_end_of_a_cancelled_build_is_not_taken(api, deployment, agent):
+    api.post(f"/api/deployments/{deployment['id']}/cancel")
+    assert code(agent.finish()) == (409, "ATTEMPT_ENDED")
+    assert code(agent.finish("failed", "no")) == (409, "ATTEMPT_ENDED")
+
+
+def test_the_agent_of_a_deleted_deployment_is_a_stranger(api, deployment, agent):
+    api.delete(f"/api/deployments/{deployment['id']}")
+    assert code(agent.say("hello")) == (401, "UNAUTHORIZED")
+    assert code(agent.finish()) == (401, "UNAUTHORIZED")
+
+
+def test_attempts_share_one_limit_of_the_log_counted_in_bytes(app, deployment, agent):
+    assert agent.order["limits"]["maxLogBytes"] == 100_000_000
+    agent.say("ü" * 9_999, "x" * 1_000)
+    with app.app_context():
+        service.lose(agent.attempt_id, "silent")
+    retry = open_agent(app, deployment["id"])
+    said = len("silent. Building again…".encode()) + 1
+    assert retry.fetch_order()["limits"]["maxLogBytes"] == 100_000_000 - 19_999 - 1_001 - said
+
+
+def test_an_agent_that_goes_on_beyond_the_limit_is_not_heard_but_lives(make_app, api, deployment):
+    app = make_app(max_log_size_mb=1)
+    agent = open_agent(app, deployment["id"])
+    agent.fetch_order()
+    for _ in range(3):
+        assert agent.say(*["x" * 9_999] * 100).status_code == 200
+    assert agent.call("POST", "/logs", json={"batch": 4, "lines": []}).status_code == 200
+    logs = api.get(f"/api/deployments/{deployment['id']}/logs").json
+    assert logs["nextAfter"] == 200
+
+
 def test_publishing_writes_the_manifest_and_switches_every_host(app, api, project, deployment):
     build(app, deployment["id"], SITE)
     publish(app, deployment["id"])

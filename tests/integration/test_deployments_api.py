@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
+from sqlalchemy import text
 
+from autostack.deployments import logs
+from autostack.extensions import db
 from tests.builders import build, open_agent, publish
-from tests.people import Api
+from tests.people import Api, Browser
 
 SITE = {"/index.html": b"<h1>hi</h1>"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -37,6 +43,7 @@ def test_a_new_deployment_is_queued_and_says_where_it_is(api, project):
     assert answered.json == api.get(answered.location).json
     assert answered.json["status"] == "queued"
     assert answered.json["url"] is None
+    assert answered.json["immutableUrl"].startswith("http://site-")
     assert [stage["name"] for stage in answered.json["stages"]] == ["Queued", "Building", "Deploying", "Success"]
     assert [stage["status"] for stage in answered.json["stages"]] == ["in_progress", "pending", "pending", "pending"]
 
@@ -118,6 +125,7 @@ def test_a_newer_deployment_takes_the_place_of_one_that_waits(api, project, depl
     older = api.get(f"/api/deployments/{deployment['id']}").json
     assert older["status"] == "cancelled"
     assert older["reason"] == "A newer deployment took its place"
+    assert older["logs"] == ["[00:00] A newer deployment took its place"]
 
 
 def test_a_waiting_deployment_is_cancelled_and_then_no_more(api, deployment):
@@ -141,6 +149,13 @@ def test_redeploying_builds_the_same_commit(app, api, project):
     assert agent_of.status_code == 201
     assert agent_of.json["commitHash"] == first["commitHash"]
     assert agent_of.json["trigger"] == "redeploy"
+
+
+def test_redeploying_an_old_commit_leaves_the_newer_one_that_waits(app, api, project):
+    first = deploy(app, api, project)
+    waiting = api.post("/api/deployments", {"projectId": project["id"]}).json
+    assert api.post(f"/api/deployments/{first['id']}/redeploy").status_code == 201
+    assert api.get(f"/api/deployments/{waiting['id']}").json["status"] == "queued"
 
 
 def test_only_a_deployment_that_succeeded_is_promoted(api, deployment):
@@ -185,6 +200,36 @@ def test_the_log_is_read_by_number_and_downloaded_whole(app, api, deployment):
     assert download.text == "[00:00] one\n[00:01] two\n[00:02] three\n"
 
 
+def test_a_slow_reader_of_a_log_keeps_no_connection_of_the_database(app, api, deployment):
+    with app.app_context():
+        logs.append(uuid.UUID(deployment["id"]), [logs.Line(f"line {number}") for number in range(2500)])
+        db.session.commit()
+        pool = db.engine.pool
+    headers = {**api.headers, "Accept": "text/plain"}
+    download = api.client.get(f"/api/deployments/{deployment['id']}/logs", headers=headers, buffered=False)
+    pages = iter(download.response)
+    assert next(pages).startswith(b"[00:00] line 0\n")
+    assert pool.checkedout() == 0
+    assert b"".join(pages).endswith(b"[00:00] line 2499\n")
+
+
+def test_a_log_is_not_downloaded_without_limit(make_app, alice, deployment):
+    browser = Browser(make_app(rate_limit_api="1/hour")).sign_in(alice)
+    path = f"/deployments/{deployment['id']}/logs.txt"
+    assert [browser.get(path).status_code for _ in "12"] == [200, 429]
+
+
+def test_when_every_connection_is_in_use_the_answer_is_a_503(make_app, api):
+    busy = make_app(database_pool_size=1)
+    with busy.app_context():
+        db.engine.pool._timeout = 0.1
+        used = [db.engine.connect() for _ in range(2)]
+    answered = busy.test_client().get("/api/projects", headers=api.headers)
+    assert (answered.status_code, answered.json["error"]["code"]) == (503, "SERVICE_UNAVAILABLE")
+    for connection in used:
+        connection.close()
+
+
 def test_a_deployment_is_accepted_though_redis_is_away(make_app, alice, project):
     away = Api(make_app(redis_url="redis://127.0.0.1:1/0"), alice.token)
     answered = away.post("/api/deployments", {"projectId": project["id"]})
@@ -223,3 +268,82 @@ def test_a_deployment_that_never_was_is_not_found(api):
 @pytest.mark.parametrize("path", ["/cancel", "/redeploy", "/promote"])
 def test_an_action_is_not_taken_by_get(api, deployment, path):
     assert api.get(f"/api/deployments/{deployment['id']}{path}").status_code == 405
+
+
+@contextmanager
+def held(app, project):
+    """Hold a project as another request does in the middle of its transaction; let go at the block's end."""
+    with app.app_context(), db.engine.connect() as other:
+        other.execute(text("SELECT FROM projects WHERE id = :id FOR NO KEY UPDATE"), {"id": project["id"]})
+        yield other
+        other.commit()
+
+
+def wait_until_something_waits_for_a_lock(app):
+    """Return once a connection waits for another's lock."""
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with app.app_context(), db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watcher:
+        deadline = time.monotonic() + 10
+        while not watcher.scalar(waiting):
+            assert time.monotonic() < deadline, "nobody waits"
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("path", ["/deployments", "/projects/{project}"])
+def test_each_row_leads_to_the_site_that_shows_it_and_promotes_what_is_not_live(app, api, project, browser, path):
+    first, second = deploy(app, api, project), deploy(app, api, project)
+    first = api.get(f"/api/deployments/{first['id']}").json
+    page = browser.get(path.format(project=project["id"])).text
+    rows = re.findall(r"<tr id=.*?</tr>", page, re.DOTALL)
+    assert [re.findall(r'menu-item" href="([^"]+)"', row) for row in rows] == [[second["url"]], [first["url"]]]
+    assert first["url"] != second["url"] == project["url"]
+    assert [f"/{id}/promote" in row for row, id in zip(rows, (second["id"], first["id"]), strict=True)] == [False, True]
+
+
+def test_what_is_promoted_in_the_middle_of_a_deletion_stays(app, api, project):
+    first = deploy(app, api, project)
+    deploy(app, api, project)
+    with ThreadPoolExecutor() as pool:
+        with held(app, project) as promotion:
+            deletion = pool.submit(api.delete, f"/api/deployments/{first['id']}")
+            wait_until_something_waits_for_a_lock(app)
+            switch = "UPDATE site_hosts SET deployment_id = :id, generation = generation + 1 WHERE kind = 'production'"
+            promotion.execute(text(switch), {"id": first["id"]})
+        assert deletion.result().json["error"]["code"] == "DEPLOYMENT_LIVE"
+    assert api.get(f"/api/deployments/{first['id']}").json["isLive"] is True
+
+
+def test_deleting_an_older_deployment_leaves_the_host_that_a_newer_one_took_meanwhile(app, api, project):
+    first, second = deploy(app, api, project), deploy(app, api, project)
+    taken = "UPDATE site_hosts SET deployment_id = :id, kind = 'branch' WHERE label = :label"
+    label = second["immutableUrl"].split("://")[1].split(".")[0]
+    with app.app_context(), ThreadPoolExecutor() as pool:
+        db.session.execute(text(taken), {"id": first["id"], "label": label})
+        db.session.commit()
+        with held(app, project) as publisher:
+            deletion = pool.submit(api.delete, f"/api/deployments/{first['id']}")
+            wait_until_something_waits_for_a_lock(app)
+            publisher.execute(text(taken), {"id": second["id"], "label": label})
+        assert deletion.result().status_code == 204
+        shown = "SELECT deployment_id FROM site_hosts WHERE label = :label"
+        assert str(db.session.scalar(text(shown), {"label": label})) == second["id"]
+
+
+def test_promoting_what_was_deleted_meanwhile_is_a_404(app, api, project):
+    first = deploy(app, api, project)
+    deploy(app, api, project)
+    with ThreadPoolExecutor() as pool:
+        with held(app, project) as deletion:
+            promotion = pool.submit(api.post, f"/api/deployments/{first['id']}/promote")
+            wait_until_something_waits_for_a_lock(app)
+            deletion.execute(text("DELETE FROM deployments WHERE id = :id"), first)
+        assert promotion.result().json["error"]["code"] == "DEPLOYMENT_NOT_FOUND"
+
+
+def test_deploying_a_project_that_is_deleted_meanwhile_is_a_404(app, api, project):
+    with ThreadPoolExecutor() as pool:
+        with held(app, project) as deletion:
+            request = pool.submit(api.post, "/api/deployments", {"projectId": project["id"]})
+            wait_until_something_waits_for_a_lock(app)
+            deletion.execute(text("DELETE FROM projects WHERE id = :id"), project)
+        assert request.result().json["error"]["code"] == "PROJECT_NOT_FOUND"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -130,3 +131,25 @@ def test_a_database_of_a_newer_version_is_refused_by_name(
     with pytest.raises(SystemExit):
         migrate(empty_database_app, upgrade)
     assert caplog.messages[-1] == "Error: the database was made by a newer Autostack (revision 0099)"
+
+
+    assert kept == dict.fromkeys(("project_id", "deployment_id", "previous_deployment_id"), "SET NULL")
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (
+            f"SELECT * FROM deployments WHERE user_id = '{uuid.UUID(int=1)}' ORDER BY sequence DESC LIMIT 5",
+            "ix_deployments_user_id_sequence",
+        ),
+        ("SELECT label FROM site_hosts WHERE published_generation < generation LIMIT 100", "ix_site_hosts_unwritten"),
+    ],
+)
+def test_what_is_asked_often_has_an_index(empty_database_app: Flask, query: str, index: str) -> None:
+    migrate(empty_database_app, upgrade)
+    with empty_database_app.app_context(), db.engine.connect() as connection:
+        # Tables without rows are otherwise read whole.
+        for way in ("seqscan", "bitmapscan", "sort"):
+            connection.execute(text(f"SET enable_{way} = off"))
+        assert index in "".join(connection.scalars(text(f"EXPLAIN {query}")))

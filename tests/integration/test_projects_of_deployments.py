@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -45,6 +46,13 @@ def test_what_is_given_changes_the_project(app: Flask, alice: Person, api: Api, 
     find(app, alice, "Site", changes={"build_command": "make", "env_vars": {"A": "1"}})
     changed = api.get(f"/api/projects/{project['id']}").json
     assert (changed["buildCommand"], changed["envVars"][0]["key"]) == ("make", "A")
+
+
+def test_a_new_repository_that_is_asked_for_twice_at_once_is_one_project(api: Api, site: str) -> None:
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda _: api.post("/api/deployments", {"repository": site}), range(3)))
+    assert [answer.status_code for answer in answers] == [201] * 3
+    assert len({answer.json["projectId"] for answer in answers}) == 1
 
 
 def test_a_snapshot_has_the_settings_as_they_stand(app: Flask, alice: Person, project: object, site: str) -> None:

@@ -107,16 +107,18 @@ def every_page(alice: User, project: Project) -> dict[str, str]:
     filled = {"form": form, "errors": errors}
     urls = {project.id: "http://site.localhost:8080"}
     production = {"production_url": urls[project.id], "live_deployment": done}
-    rows = {"deployments": [done, queued], "filters": {"search": HOSTILE, "status": "all"}}
+    shown = {"deployments": [done, queued], "addresses": {done.id: urls[project.id]}, "live": {done.id}}
+    filters = {"search": HOSTILE, "status": "all"}
+    pagination = {"page": 2, "pages": 3, "total": 25}
     problem = {"status": 404, "title": "Not Found", "message": HOSTILE, "details": {HOSTILE: HOSTILE}}
     return {
         "login": page("accounts/login.html", alice, **filled),
         "signup": page("accounts/signup.html", alice, **filled),
         "projects": page("projects/list.html", alice, projects=[project], urls=urls, latest={project.id: done}),
         "new project": page("projects/new.html", alice, **filled),
-        "project": page("projects/detail.html", alice, project=project, deployments=[done, queued], **production),
+        "project": page("projects/detail.html", alice, project=project, **shown, **production),
         "settings": page("projects/settings.html", alice, project=project, env_names=[HOSTILE], **filled),
-        "deployments": page("deployments/list.html", alice, pagination={"page": 2, "pages": 3, "total": 25}, **rows),
+        "deployments": page("deployments/list.html", alice, pagination=pagination, filters=filters, **shown),
         "new deployment": page("deployments/new.html", alice, projects=[project], **filled),
         "deployment": detail(done, can_promote=True),
         "queued deployment": detail(queued),
@@ -169,7 +171,8 @@ def test_no_two_elements_of_a_page_share_an_id(app: Flask, alice: User, project:
 
 def test_a_row_asks_for_itself_again_only_while_in_progress(app: Flask, project: Project) -> None:
     for status in Status:
-        row = render_template("deployments/_row.html", deployment=a_deployment(project, status))
+        deployment = a_deployment(project, status)
+        row = render_template("deployments/_row.html", deployment=deployment, addresses={}, live=set())
         assert ("every 3s" in row) is not status.is_final
 
 
