@@ -14,7 +14,6 @@ from autostack.agent.detect import Plan
 from autostack.agent.errors import BuildFailed
 from autostack.agent.host import Node, node_installations
 from autostack.agent.install import NPM_OUT_OF_STEP, InstallCommand, install_command
-from autostack.agent.process import Stopped
 from autostack.agent.sandbox import SOURCE, Workspace, join_commands
 from autostack.agent.text import duration
 
@@ -80,8 +79,6 @@ def _install_tool(build: Build, folder: Path, command: Sequence[str]) -> int:
         if ended.exit_code == 0:
             (room.source / "node_modules").rename(folder / "node_modules")
         return ended.exit_code
-    except Stopped as stopped:
-        raise BuildFailed(str(stopped)) from None
     finally:
         build.log.finish_output()
         room.remove()

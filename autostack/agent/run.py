@@ -37,7 +37,9 @@ COMMAND_NOT_FOUND = 127
 KILLED = 128 + signal.SIGKILL
 FILE_TOO_LARGE = 128 + signal.SIGXFSZ
 # What dash, bash, libuv and Go's runtime say when RLIMIT_NPROC is reached.
-NO_MORE_PROCESSES = (b"Cannot fork", b"fork: Resource temporarily unavailable", b"EAGAIN", b"pthread_create failed")
+NO_MORE_PROCESSES = re.compile(
+    rb"Cannot fork|fork: Resource temporarily unavailable|spawn \S+ EAGAIN|pthread_create failed"
+)
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def _build(build: Build) -> Built:
         env = _environment(build, commit)
         installed = install(build, plan, node, env)
         _run_build_command(build, plan, env)
-    _deliver(build, find_output(build.source, plan))
+    _deliver(build, plan)
     return Built(build, plan, installed)
 
 
@@ -189,7 +191,7 @@ def _run_build_command(build: Build, plan: Plan, env: Mapping[str, str]) -> None
 
 def _explain(ended: Ended, limits: Limits) -> str:
     """Say what an exit code means, where that is known."""
-    if any(sign in ended.tail for sign in NO_MORE_PROCESSES):
+    if NO_MORE_PROCESSES.search(ended.tail):
         return f": it reached the limit of {limits.max_processes:,} processes and threads"
     return {
         COMMAND_NOT_FOUND: ": a program that it names is not installed",
@@ -225,14 +227,15 @@ def _expand(source: Path, pattern: PurePosixPath) -> list[PurePosixPath]:
     return [folder for folder in folders if is_folder(source, folder)]
 
 
-def _deliver(build: Build, folder: PurePosixPath) -> None:
+def _deliver(build: Build, plan: Plan) -> None:
+    folder = find_output(build.source, plan)
     sandbox = build.runner.sandbox
     output = Output(
         source=build.source,
         folder=folder,
         limits=build.order.limits,
         uid=sandbox.uid if sandbox.host.is_root else None,
-        is_root=not folder.parts,
+        is_root=folder in (PurePosixPath(), plan.root),
     )
     files = collect(output, sandbox.workspace.spool, build.log.line)
     sent, total = upload(build.api, output, files)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from autostack.agent import process
+from autostack.agent.errors import BuildFailed
 from autostack.agent.process import Ended, Guard
 from autostack.agent.sandbox import SOURCE, Sandbox, build_argv, build_script
 from autostack.agent.seccomp import build_filter
@@ -33,9 +34,12 @@ class Runner:
         env: Mapping[str, str] | None = None,
         feed: Iterable[bytes] | None = None,
     ) -> Ended:
-        """Run a script to its end. Raises process.Stopped when a limit was reached."""
-        with self._prepared(script, folder, env) as (argv, descriptors):
-            return process.run(argv, pass_fds=descriptors, write=write, feed=feed, guards=self.guards)
+        """Run a script to its end. Raises BuildFailed when a limit was reached."""
+        try:
+            with self._prepared(script, folder, env) as (argv, descriptors):
+                return process.run(argv, pass_fds=descriptors, write=write, feed=feed, guards=self.guards)
+        except process.Stopped as stopped:
+            raise BuildFailed(str(stopped)) from None
 
     def capture(self, script: str, *, max_bytes: int = 100_000) -> bytes:
         """Return the first of what a script prints, or nothing if it fails."""
@@ -69,6 +73,10 @@ class Runner:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+
+
+def discard(_chunk: bytes) -> None:
+    """Take a script's output and keep none of it."""
 
 
 def _memory_file(content: bytes) -> int:
