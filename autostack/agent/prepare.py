@@ -12,6 +12,7 @@ from autostack.agent.cache import CacheKeys, cache_keys, restore_downloads, rest
 from autostack.agent.context import Build
 from autostack.agent.detect import Plan
 from autostack.agent.errors import BuildFailed
+from autostack.agent.explain import explain
 from autostack.agent.host import Node, node_installations
 from autostack.agent.install import NPM_OUT_OF_STEP, InstallCommand, install_command
 from autostack.agent.sandbox import SOURCE, Workspace, join_commands
@@ -142,4 +143,5 @@ def _install(build: Build, command: InstallCommand, folder: PurePosixPath, env: 
         build.log.line("The lock file does not go with package.json: using npm install instead", "warning")
         ended = build.run_command(command.fallback, where, install_env)
     if ended.exit_code != 0:
-        raise BuildFailed(f"`{command.title.strip('`')}` ended with exit code {ended.exit_code}")
+        why = explain(ended, build.order.limits)
+        raise BuildFailed(f"`{command.title.strip('`')}` ended with exit code {ended.exit_code}{why}")
