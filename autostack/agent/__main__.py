@@ -30,7 +30,8 @@ def main() -> int:
     os.umask(0o022)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     options = _options()
-    # Taken out at once: no program that we start, and nobody who reads /proc, is to find it there.
+    # Taken out at once: no program that we start gets it. /proc shows what we were started with to root alone, as
+    # _die_with_parent has seen to.
     token = os.environ.pop(TOKEN_VARIABLE, "") or sys.stdin.buffer.readline(MAX_TOKEN_BYTES).decode().strip()
     try:
         run(options, token)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,11 +18,10 @@ from pathlib import Path, PurePosixPath
 import zstandard
 
 from autostack.agent.api import Api
-from autostack.agent.detect import DEPENDENCY_FIELDS, Plan, install_scripts, read_package
+from autostack.agent.detect import DEPENDENCY_FIELDS, Plan, all_dependencies, install_scripts, read_package
 from autostack.agent.errors import InfrastructureError
 from autostack.agent.files import UnsafePath, is_folder, names_in, read_bytes
-from autostack.agent.process import Stopped
-from autostack.agent.runner import Runner
+from autostack.agent.runner import Runner, discard
 from autostack.agent.sandbox import HOME, SOURCE
 
 LEVEL = 1
@@ -30,6 +30,8 @@ CHUNK_BYTES = 256 * 1024
 # What an archive may grow to when it is unpacked, as a multiple of what it may be itself.
 MAX_EXPANSION = 20
 MAX_PACKAGES = 2_000
+# A dependency that is a folder of the clone: it changes, and the lock file does not.
+LOCAL_FOLDER = re.compile(r"file:|[./~]")
 # Beside the dependencies, what decides how they are laid out.
 LAYOUT_FIELDS = (*DEPENDENCY_FIELDS, "overrides", "resolutions", "pnpm", "workspaces", "packageManager")
 LAYOUT_FILES = (".npmrc", ".yarnrc", ".yarnrc.yml", "pnpm-workspace.yaml", "bunfig.toml")
@@ -60,16 +62,24 @@ def cache_keys(source: Path, plan: Plan, node_version: str, command: str) -> Cac
     downloads = f"downloads-{plan.manager.name}"
     try:
         packages = list(_packages(source))
-        if plan.manager.lock_file is None or any(any(install_scripts(package)) for _, package in packages):
+        if plan.manager.lock_file is None or any(_installs_more(plan.manager.name, package) for _, package in packages):
             return CacheKeys(None, downloads)
         lock = read_bytes(source, plan.manager.lock_file, max_bytes=100_000_000) or b""
         parts = [
             *(node_version, platform.machine(), plan.manager.name, str(plan.manager.version), command),
             *(str(plan.install_root), hashlib.sha256(lock).hexdigest(), _layout(source, plan, packages)),
         ]
-    except UnsafePath:
+    # RecursionError: JSON can be nested deeper than it can be written again.
+    except (UnsafePath, RecursionError):
         return CacheKeys(None, downloads)
     return CacheKeys(f"modules-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]}", downloads)
+
+
+def _installs_more(manager: str, package: dict[str, object]) -> bool:
+    """Tell whether an install does more for a package.json than its lock file says: run scripts, or copy folders."""
+    # npm links such folders, so that a change in one is seen at once; the others copy them.
+    copies = manager != "npm" and any(map(LOCAL_FOLDER.match, all_dependencies(package).values()))
+    return copies or any(install_scripts(package))
 
 
 def _packages(source: Path) -> Iterator[tuple[PurePosixPath, dict[str, object]]]:
@@ -96,8 +106,8 @@ def _layout(source: Path, plan: Plan, packages: Iterable[tuple[PurePosixPath, di
 def restore_modules(api: Api, runner: Runner, plan: Plan, key: str, max_bytes: int) -> bool:
     """Unpack `node_modules`; return whether they are there now. A broken archive leaves none behind."""
     if _restore(api, runner, key, SOURCE, max_bytes):
-        return True
-    runner.run(_find_modules(plan) + " -exec rm -rf {} +", _ignore)
+        return bool(runner.capture(f"{_find_modules(plan)} -print -quit"))
+    runner.run(_find_modules(plan) + " -exec rm -rf {} +", discard)
     return False
 
 
@@ -107,7 +117,12 @@ def restore_downloads(api: Api, runner: Runner, key: str, max_bytes: int) -> boo
 
 
 def save_modules(api: Api, runner: Runner, plan: Plan, key: str, max_bytes: int) -> None:
-    """Save every `node_modules` of the clone. Raises InfrastructureError if that fails or is too large."""
+    """Save every `node_modules` of the clone, if it has any: Yarn's Plug'n'Play installs none.
+
+    Raises InfrastructureError if that fails or is too large.
+    """
+    if not runner.capture(f"{_find_modules(plan)} -print -quit"):
+        return
     _save(api, runner, key, f"{_find_modules(plan)} -print0 | tar -cf - --null -T -", max_bytes)
 
 
@@ -129,16 +144,13 @@ def _restore(api: Api, runner: Runner, key: str, folder: str, max_bytes: int) ->
             if chunks is None:
                 return False
             feed = _decompressed(chunks, max_bytes * MAX_EXPANSION)
-            return runner.run(f"tar -xf - -C {folder}", _ignore, feed=feed).exit_code == 0
+            return runner.run(f"tar -xf - -C {folder}", discard, feed=feed).exit_code == 0
     except (InfrastructureError, zstandard.ZstdError):
         return False
 
 
 def _save(api: Api, runner: Runner, key: str, script: str, max_bytes: int) -> None:
-    try:
-        api.put_cache(key, _compressed(runner.stream(script), max_bytes))
-    except Stopped as stopped:
-        raise InfrastructureError(str(stopped)) from None
+    api.put_cache(key, _compressed(runner.stream(script), max_bytes))
 
 
 def _compressed(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
@@ -183,7 +195,3 @@ class _Reader:
             self._rest = chunk
         taken, self._rest = self._rest[:size], self._rest[size:]
         return taken
-
-
-def _ignore(chunk: bytes) -> None:
-    """tar has nothing to say that an owner could use."""

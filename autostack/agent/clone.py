@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from autostack.agent import git
 from autostack.agent.context import Build
-from autostack.agent.errors import BuildFailed
+from autostack.agent.errors import BuildFailed, InfrastructureError
 from autostack.agent.order import RepositoryOrder
-from autostack.agent.process import Stopped
+from autostack.agent.runner import discard
 from autostack.agent.sandbox import join_commands
 
 MAX_MESSAGE_CHARS = 2_000
+# How bubblewrap's own complaints begin: there was no sandbox for git to fail in.
+BWRAP_SAYS = b"bwrap: "
 SHOW_COMMIT = "git log -1 --no-show-signature --encoding=UTF-8 --format=%H%n%an%n%B"
 
 
@@ -48,11 +50,10 @@ def _fetch(build: Build, remote: git.Remote) -> None:
     if remote.scheme == "file" and order.local_path:
         runner = runner.with_sandbox(readable={**runner.sandbox.readable, git.LOCAL_REPOSITORY: order.local_path})
     env = {"LC_ALL": "C", **git.environment(remote, order.credential)}
-    said = bytearray()
-    try:
-        ended = runner.run(join_commands(git.clone_commands(order, remote)), said.extend, env=env)
-    except Stopped as stopped:
-        raise BuildFailed(str(stopped)) from None
+    # A server may send remarks without end: of what git says only the last counts, if it fails.
+    ended = runner.run(join_commands(git.clone_commands(order, remote)), discard, env=env)
+    if ended.tail.startswith(BWRAP_SAYS):
+        raise InfrastructureError(ended.tail.decode("utf-8", "replace").strip())
     if ended.exit_code != 0:
         raise BuildFailed(str(git.explain(ended.tail.decode("utf-8", "replace"), remote)))
 

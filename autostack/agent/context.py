@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autostack.agent.api import Api
-from autostack.agent.errors import BuildFailed
 from autostack.agent.logs import Log
 from autostack.agent.order import Order
-from autostack.agent.process import Ended, Stopped
+from autostack.agent.process import Ended
 from autostack.agent.runner import Runner
 from autostack.agent.text import duration
 
@@ -41,8 +40,6 @@ class Build:
         """Run a command with its output in the log, or `write`. Raises BuildFailed when a limit stopped it."""
         try:
             return self.runner.run(command, write or self.log.write, folder=folder, env=env)
-        except Stopped as stopped:
-            raise BuildFailed(str(stopped)) from None
         finally:
             self.log.finish_output()
 

@@ -24,7 +24,7 @@ LOCK_FILES = {
     "bun.lockb": "bun",
 }
 PACKAGE_MANAGER = re.compile(r"(npm|yarn|pnpm|bun)@(\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?)(?:\+.*)?")
-PNPM_LOCK = re.compile(rb"^lockfileVersion:\s*'?(\d+)(?:\.(\d+))?", re.MULTILINE)
+PNPM_LOCK = re.compile(rb"^lockfileVersion:\s*'?(\d{1,9})(?:\.(\d{1,9}))?", re.MULTILINE)
 # The pnpm that writes each version of its lock file, newest first within what Node 20 runs.
 PNPM_OF_LOCK = {9: "10", 6: "8", 5: "7"}
 MAJOR = re.compile(r"\d+")
@@ -225,5 +225,14 @@ def _object(package: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def install_scripts(package: Mapping[str, Any]) -> Iterator[str]:
     """Yield the scripts that run with an install and may write anywhere in the clone."""
-    names = ("preinstall", "install", "postinstall", "preprepare", "prepare", "postprepare")
+    names: tuple[str, ...] = (
+        "preinstall",
+        "install",
+        "postinstall",
+        "prepublish",
+        "preprepare",
+        "prepare",
+        "postprepare",
+    )
+    names += ("dependencies", "pnpm:devPreinstall")
     return (name for name in names if _object(package, "scripts").get(name))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -30,13 +32,34 @@ def normalise(path: str) -> PurePosixPath:
     return PurePosixPath(*parts)
 
 
+def remove_tree(*paths: Path) -> None:
+    """Delete folders with all that is in them, of any depth, which Python's rmtree is not good for. Raises OSError."""
+    names = [str(path) for path in paths if path.exists()]
+    if not _removed(names):
+        # User code may have left folders that even their owner may not change: Go's module cache is one.
+        _run("chmod", "-R", "u+rwX", "--", *names)
+        if not _removed(names):
+            raise OSError(errno.EACCES, "cannot be deleted", names[0])
+
+
+def _removed(names: list[str]) -> bool:
+    return not names or _run("rm", "-rf", "--one-file-system", "--", *names)
+
+
+def _run(*command: str) -> bool:
+    return subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0
+
+
 @contextmanager
 def open_folder(root: Path, relative: PurePosixPath) -> Iterator[int]:
     """Give a descriptor of a folder below `root`; no part of the path may be a link.
 
     Raises FileNotFoundError or UnsafePath.
     """
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        raise UnsafePath("the repository's folder cannot be read") from None
     try:
         for part in relative.parts:
             below = open_child_folder(descriptor, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -95,41 +96,39 @@ class Disk:
         if time.monotonic() < self._walk_due and free > self._free_limit:
             return None
         started = time.monotonic()
-        used_bytes, used_files, too_deep = self._use(tree)
+        try:
+            used_bytes, used_files = self._use(tree)
+        except _Unwalkable as error:
+            return str(error)
         # A large tree is walked less often, so that watching takes a tenth of one core at most.
         self._walk_due = time.monotonic() + max(DISK_INTERVAL_S, 10 * (time.monotonic() - started))
         self._free_limit = free - (self._max_bytes - used_bytes)
-        return self._judge(used_bytes, used_files, too_deep)
+        return self._judge(used_bytes, used_files)
 
     def _free(self) -> int:
         stat = os.statvfs(self._folders[0])
         return stat.f_bfree * stat.f_frsize
 
-    def _judge(self, used_bytes: int, used_files: int, too_deep: bool) -> str | None:
-        if too_deep:
-            return "The build made folders nested deeper than a path can name and was stopped"
+    def _judge(self, used_bytes: int, used_files: int) -> str | None:
         if used_bytes > self._max_bytes:
             return f"The build used more than {size(self._max_bytes)} of disk and was stopped"
         if used_files > self._max_files:
             return f"The build made more than {self._max_files:,} files and was stopped"
         return None
 
-    def _use(self, tree: psutil.Process) -> tuple[int, int, bool]:
+    def _use(self, tree: psutil.Process) -> tuple[int, int]:
         used_bytes, used_files = _deleted_but_open(tree), 0
-        try:
-            for stat in _walk(self._folders):
-                used_files += 1
-                # A file with several names is counted in parts.
-                used_bytes += stat.st_blocks * 512 // max(stat.st_nlink, 1)
-                if used_bytes > self._max_bytes or used_files > self._max_files:
-                    break
-        except _TooDeep:
-            return used_bytes, used_files, True
-        return used_bytes, used_files, False
+        for stat in _walk(self._folders):
+            used_files += 1
+            # A file with several names is counted in parts.
+            used_bytes += stat.st_blocks * 512 // max(stat.st_nlink, 1)
+            if used_bytes > self._max_bytes or used_files > self._max_files:
+                break
+        return used_bytes, used_files
 
 
-class _TooDeep(Exception):
-    pass
+class _Unwalkable(Exception):
+    """What a folder holds cannot be counted, so that the build must stop: the message is the reason."""
 
 
 def _walk(folders: Sequence[Path]) -> Iterator[os.stat_result]:
@@ -139,13 +138,16 @@ def _walk(folders: Sequence[Path]) -> Iterator[os.stat_result]:
         try:
             with os.scandir(pending.pop()) as entries:
                 for entry in entries:
-                    yield entry.stat(follow_symlinks=False)
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-        except (FileNotFoundError, PermissionError, NotADirectoryError):
+                    with contextlib.suppress(FileNotFoundError):
+                        yield entry.stat(follow_symlinks=False)
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(entry.path)
+        except (FileNotFoundError, NotADirectoryError):
             continue
+        except PermissionError as error:
+            raise _Unwalkable("The build made a folder that cannot be looked into and was stopped") from error
         except OSError as error:
-            raise _TooDeep from error
+            raise _Unwalkable("The build made folders nested deeper than a path can name and was stopped") from error
 
 
 def _descendants(tree: psutil.Process) -> Iterator[psutil.Process]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
-from autostack.agent.errors import AttemptEnded, InfrastructureError
+from autostack.agent.errors import AgentError
 from autostack.agent.lines import LineAssembler, cut, printable
 from autostack.agent.mask import Masker
 
@@ -99,7 +99,8 @@ class Shipper:
         self._batch += 1
         try:
             self._sink.send_logs(self._batch, [line.as_json() for line in self._next_batch()])
-        except (AttemptEnded, InfrastructureError) as error:
+        # Whatever it is: lines that cannot be sent must not keep the build waiting for room.
+        except AgentError as error:
             self._abandon()
             self._on_end(error)
             return False

@@ -12,9 +12,9 @@ from autostack.agent.cache import CacheKeys, cache_keys, restore_downloads, rest
 from autostack.agent.context import Build
 from autostack.agent.detect import Plan
 from autostack.agent.errors import BuildFailed
+from autostack.agent.explain import explain
 from autostack.agent.host import Node, node_installations
 from autostack.agent.install import NPM_OUT_OF_STEP, InstallCommand, install_command
-from autostack.agent.process import Stopped
 from autostack.agent.sandbox import SOURCE, Workspace, join_commands
 from autostack.agent.text import duration
 
@@ -80,8 +80,6 @@ def _install_tool(build: Build, folder: Path, command: Sequence[str]) -> int:
         if ended.exit_code == 0:
             (room.source / "node_modules").rename(folder / "node_modules")
         return ended.exit_code
-    except Stopped as stopped:
-        raise BuildFailed(str(stopped)) from None
     finally:
         build.log.finish_output()
         room.remove()
@@ -145,4 +143,5 @@ def _install(build: Build, command: InstallCommand, folder: PurePosixPath, env: 
         build.log.line("The lock file does not go with package.json: using npm install instead", "warning")
         ended = build.run_command(command.fallback, where, install_env)
     if ended.exit_code != 0:
-        raise BuildFailed(f"`{command.title.strip('`')}` ended with exit code {ended.exit_code}")
+        why = explain(ended, build.order.limits)
+        raise BuildFailed(f"`{command.title.strip('`')}` ended with exit code {ended.exit_code}{why}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -18,26 +17,21 @@ from autostack.agent.collect import Output, collect
 from autostack.agent.context import Build
 from autostack.agent.detect import Plan, make_plan
 from autostack.agent.errors import AttemptEnded, BuildFailed, InfrastructureError
+from autostack.agent.explain import explain
 from autostack.agent.files import is_folder, names_in
 from autostack.agent.guards import Cancelled, Deadline, Disk, Memory, Processes
 from autostack.agent.host import Host, Node, inspect_host
 from autostack.agent.logs import Log, Shipper
 from autostack.agent.mask import Masker
-from autostack.agent.order import Limits, Order
+from autostack.agent.order import Order
 from autostack.agent.prepare import Installed, choose_node, install, with_tools
-from autostack.agent.process import Ended
 from autostack.agent.runner import Runner
 from autostack.agent.sandbox import FIRST_UID, SOURCE, Sandbox, Workspace
-from autostack.agent.text import duration, size
+from autostack.agent.text import duration
 from autostack.agent.upload import upload
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 BUILD_ENV = {"NEXT_TELEMETRY_DISABLED": "1", "ASTRO_TELEMETRY_DISABLED": "1", "GATSBY_TELEMETRY_DISABLED": "1"}
-COMMAND_NOT_FOUND = 127
-KILLED = 128 + signal.SIGKILL
-FILE_TOO_LARGE = 128 + signal.SIGXFSZ
-# What dash, bash, libuv and Go's runtime say when RLIMIT_NPROC is reached.
-NO_MORE_PROCESSES = (b"Cannot fork", b"fork: Resource temporarily unavailable", b"EAGAIN", b"pthread_create failed")
 
 
 @dataclass(frozen=True)
@@ -88,9 +82,8 @@ def _run_order(options: Options, host: Host, workspace: Workspace, api: Api, ord
     try:
         reason, built = None, _build(build)
     except BuildFailed as failed:
+        # Web says it in the log as it takes the end.
         reason, built = build.log.in_one_line(str(failed)), None
-        if not lost:
-            build.log.line(reason, "error")
     finally:
         shipper.close()
     if lost:
@@ -137,7 +130,7 @@ def _build(build: Build) -> Built:
         env = _environment(build, commit)
         installed = install(build, plan, node, env)
         _run_build_command(build, plan, env)
-    _deliver(build, find_output(build.source, plan))
+    _deliver(build, plan)
     return Built(build, plan, installed)
 
 
@@ -182,20 +175,9 @@ def _run_build_command(build: Build, plan: Plan, env: Mapping[str, str]) -> None
     command = f'export PATH={shlex.quote(":".join(programs))}:"$PATH"\n{plan.build_command}'
     ended = build.run_command(command, folder, env)
     if ended.exit_code != 0:
-        why = _explain(ended, build.order.limits)
+        why = explain(ended, build.order.limits)
         raise BuildFailed(f"`{plan.build_command}` ended with exit code {ended.exit_code}{why}")
     build.log.line(f"Build completed in {duration((time.monotonic() - started) * 1000)}")
-
-
-def _explain(ended: Ended, limits: Limits) -> str:
-    """Say what an exit code means, where that is known."""
-    if any(sign in ended.tail for sign in NO_MORE_PROCESSES):
-        return f": it reached the limit of {limits.max_processes:,} processes and threads"
-    return {
-        COMMAND_NOT_FOUND: ": a program that it names is not installed",
-        KILLED: ": it was killed, as the kernel does when memory runs out",
-        FILE_TOO_LARGE: f": a file grew larger than {size(limits.max_disk_bytes)}",
-    }.get(ended.exit_code, "")
 
 
 def find_output(source: Path, plan: Plan) -> PurePosixPath:
@@ -225,14 +207,15 @@ def _expand(source: Path, pattern: PurePosixPath) -> list[PurePosixPath]:
     return [folder for folder in folders if is_folder(source, folder)]
 
 
-def _deliver(build: Build, folder: PurePosixPath) -> None:
+def _deliver(build: Build, plan: Plan) -> None:
+    folder = find_output(build.source, plan)
     sandbox = build.runner.sandbox
     output = Output(
         source=build.source,
         folder=folder,
         limits=build.order.limits,
         uid=sandbox.uid if sandbox.host.is_root else None,
-        is_root=not folder.parts,
+        is_root=folder in (PurePosixPath(), plan.root),
     )
     files = collect(output, sandbox.workspace.spool, build.log.line)
     sent, total = upload(build.api, output, files)

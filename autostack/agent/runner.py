@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 from autostack.agent import process
+from autostack.agent.errors import BuildFailed
+from autostack.agent.files import remove_tree
+from autostack.agent.host import Host
+from autostack.agent.order import Limits
 from autostack.agent.process import Ended, Guard
-from autostack.agent.sandbox import SOURCE, Sandbox, build_argv, build_script
+from autostack.agent.sandbox import FIRST_UID, SOURCE, Sandbox, Workspace, build_argv, build_script
 from autostack.agent.seccomp import build_filter
+
+# What a trial may use: next to nothing.
+TRIAL = Limits(**dict.fromkeys((field.name for field in fields(Limits)), 10_000))
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,12 @@ class Runner:
         env: Mapping[str, str] | None = None,
         feed: Iterable[bytes] | None = None,
     ) -> Ended:
-        """Run a script to its end. Raises process.Stopped when a limit was reached."""
-        with self._prepared(script, folder, env) as (argv, descriptors):
-            return process.run(argv, pass_fds=descriptors, write=write, feed=feed, guards=self.guards)
+        """Run a script to its end. Raises BuildFailed when a limit was reached."""
+        try:
+            with self._prepared(script, folder, env) as (argv, descriptors):
+                return process.run(argv, pass_fds=descriptors, write=write, feed=feed, guards=self.guards)
+        except process.Stopped as stopped:
+            raise BuildFailed(str(stopped)) from None
 
     def capture(self, script: str, *, max_bytes: int = 100_000) -> bytes:
         """Return the first of what a script prints, or nothing if it fails."""
@@ -69,6 +80,21 @@ class Runner:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+
+
+def try_out(host: Host, folder: Path) -> str | None:
+    """Run nothing at all in a sandbox whose folders are in `folder`; return what kept it from that, or None."""
+    workspace = Workspace(folder)
+    workspace.make(FIRST_UID, as_root=host.is_root)
+    try:
+        ended = Runner(Sandbox(host, workspace, FIRST_UID, TRIAL), guards=()).run("true", discard)
+    finally:
+        remove_tree(folder)
+    return None if ended.exit_code == 0 else ended.tail.decode("utf-8", "replace").strip() or "it failed without a word"
+
+
+def discard(_chunk: bytes) -> None:
+    """Take a script's output and keep none of it."""
 
 
 def _memory_file(content: bytes) -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autostack.agent.files import remove_tree
 from autostack.agent.host import Host
 from autostack.agent.order import Limits
 
@@ -69,9 +69,8 @@ class Workspace:
         self._write_names(uid)
 
     def remove(self) -> None:
-        """Delete the folders. rm walks a tree of any depth, which Python's rmtree does not."""
-        paths = [str(folder) for folder in (*self.shared, self.etc, self.spool)]
-        subprocess.run(["rm", "-rf", "--one-file-system", "--", *paths], check=False, stderr=subprocess.DEVNULL)
+        """Delete the folders. Raises OSError."""
+        remove_tree(*self.shared, self.etc, self.spool)
 
     def _write_names(self, uid: int) -> None:
         """Node and git ask for the user's name: a passwd file with nobody else in it."""

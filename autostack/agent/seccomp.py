@@ -33,7 +33,8 @@ class Architecture:
     unshare: int
     ioctl: int
     # ptrace, process_vm_readv and _writev, mount, umount2, pivot_root, add_key, request_key, keyctl, bpf,
-    # perf_event_open, userfaultfd, kexec_load, kexec_file_load, (f)init_module, delete_module, open_by_handle_at, setns
+    # perf_event_open, userfaultfd, kexec_load, kexec_file_load, (f)init_module, delete_module, open_by_handle_at,
+    # setns; shmget and msgget, whose memory belongs to no process, so that no limit would count it
     denied: tuple[int, ...]
 
 
@@ -43,14 +44,14 @@ ARCHITECTURES = {
         clone=56,
         unshare=272,
         ioctl=16,
-        denied=(101, 310, 311, 165, 166, 155, 248, 249, 250, 321, 298, 323, 246, 320, 175, 313, 176, 304, 308),
+        denied=(101, 310, 311, 165, 166, 155, 248, 249, 250, 321, 298, 323, 246, 320, 175, 313, 176, 304, 308, 29, 68),
     ),
     "aarch64": Architecture(
         audit=0xC00000B7,
         clone=220,
         unshare=97,
         ioctl=29,
-        denied=(117, 270, 271, 40, 39, 41, 217, 218, 219, 280, 241, 282, 104, 294, 105, 273, 106, 265, 268),
+        denied=(117, 270, 271, 40, 39, 41, 217, 218, 219, 280, 241, 282, 104, 294, 105, 273, 106, 265, 268, 194, 186),
     ),
 }
 

@@ -19,8 +19,8 @@ from autostack.agent.sandbox import SOURCE
 
 TOOLS = "/opt/autostack/tools"
 NODE = "/opt/autostack/node"
-WANTED_NODE = re.compile(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:\.[x*])*")
-ENGINES_NODE = re.compile(r"(?:\^|~|>=|=|v)?\s*(\d+)(?:\.[\dx*]+)*")
+WANTED_NODE = re.compile(r"v?(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?(?:\.[x*])*")
+ENGINES_NODE = re.compile(r"(?:\^|~|>=|=|v)?\s*(\d{1,9})(?:\.[\dx*]{1,9})*")
 # Yarn 2 and newer are published under another name than yarn 1; bun's package fetches its program by a script.
 NPM_NAMES = {"yarn": "yarn", "pnpm": "pnpm", "bun": "bun", "npm": "npm"}
 BERRY = "@yarnpkg/cli-dist"

@@ -6,13 +6,13 @@ import contextlib
 import fcntl
 import logging
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from autostack.agent.__main__ import EXIT_ENDED
+from autostack.agent.files import remove_tree
 from autostack.builds import service
 from autostack.builds.service import OpenedAttempt
 from autostack.errors import Unavailable
@@ -32,12 +32,12 @@ def run_locally(attempt: OpenedAttempt, settings: Settings) -> None:
     with _slot(settings.data_dir) as slot:
         work_dir = settings.data_dir.absolute() / "builds" / str(slot)
         # What a worker that was killed left behind: nobody else has this slot.
-        _remove(work_dir)
+        remove_tree(work_dir)
         work_dir.mkdir(parents=True)
         try:
             exit_code = _run_agent(attempt, settings, slot, work_dir)
         finally:
-            _remove(work_dir)
+            remove_tree(work_dir)
     if exit_code == EXIT_ENDED:
         log.info("attempt %s had ended", attempt.id)
     elif exit_code != 0:
@@ -70,12 +70,6 @@ def _slot(data_dir: Path) -> Iterator[int]:
             yield number
             return
     raise Unavailable(f"{MAX_SLOTS} builds run on this machine already.")
-
-
-def _remove(folder: Path) -> None:
-    # User code can nest folders deeper than shutil.rmtree goes.
-    rm = shutil.which("rm") or "/bin/rm"
-    subprocess.run([rm, "-rf", "--", str(folder)], check=False)
 
 
 def _how(exit_code: int) -> str:

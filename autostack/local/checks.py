@@ -13,6 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from autostack.agent.errors import InfrastructureError
+from autostack.agent.host import inspect_host
+from autostack.agent.runner import try_out
 from autostack.errors import ConfigurationError
 from autostack.local.folders import LOCK_FILE
 
@@ -34,6 +37,17 @@ def missing_tools() -> Iterator[str]:
         yield f"Node {node} is too old: install version {MIN_NODE_MAJOR} or newer."
     elif tool_version("npm") is None:
         yield "npm is not installed, or not found on PATH: install it, it mostly comes with Node."
+
+
+def missing_sandbox(folder: Path) -> Iterator[str]:
+    """Yield a line if no sandbox starts on this machine, so that nothing could be built. `folder` is for the trial."""
+    try:
+        problem = try_out(inspect_host(), folder)
+    except (InfrastructureError, OSError) as error:
+        problem = str(error)
+    if problem:
+        said = " ".join(problem.split())
+        yield f"Builds need a sandbox, and it does not start: {said}. docs/configuration.md says what it takes."
 
 
 def tool_version(name: str) -> str | None:

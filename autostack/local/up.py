@@ -47,16 +47,16 @@ def up(options: Options) -> int:
     data_dir = claim_data_folder(options.data_dir.absolute())
     checks.require_disk_space(data_dir)
     with checks.lock(data_dir), _ended_by_signals():
-        check_machine(options)
+        check_machine(options, data_dir)
         settings, stack = plan(options, data_dir)
         account = example_site.read_or_make(data_dir) if options.example else example_site.read(data_dir)
         return _serve(stack, settings, lambda: _welcome(settings, account, deploys=options.example))
 
 
-def check_machine(options: Options) -> None:
+def check_machine(options: Options, data_dir: Path) -> None:
     """Raise ConfigurationError with a line for each thing that is missing or in the way."""
     ports = {"--port": options.port, "--proxy-port": options.proxy_port}
-    problems = [*checks.missing_tools(), *checks.taken_ports(ports)]
+    problems = [*checks.missing_tools(), *checks.missing_sandbox(data_dir / "trial"), *checks.taken_ports(ports)]
     if problems:
         raise ConfigurationError("\n".join(problems))
 
