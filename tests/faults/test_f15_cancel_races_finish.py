@@ -52,16 +52,14 @@ class Deployments(RuleBasedStateMachine):
 
     # What the owner does.
 
-    @rule()
-    def push(self) -> None:
+    def push(self, id=None) -> None:
         """Ask for a deployment; what still waits is superseded."""
         answer = self.api.post("/api/deployments", {"projectId": self.project["id"]})
         assert answer.status_code == 201, answer.text
         self._know(answer.json["id"])
 
-    @rule(pick=PICK)
-    def redeploy(self, pick) -> None:
-        answer = self.api.post(f"/api/deployments/{self._id(pick)}/redeploy")
+    def redeploy(self, id) -> None:
+        answer = self.api.post(f"/api/deployments/{id}/redeploy")
         assert answer.status_code in {201, 404}, answer.text
         if answer.status_code == 201:
             self._know(answer.json["id"])
@@ -108,7 +106,21 @@ class Deployments(RuleBasedStateMachine):
         with self.app.app_context():
             sweep.sweep()
 
-    DEEDS = (build, build, say, fail, lose, publish, publish, cancel, promote, delete, sweep)
+    DEEDS = (build, say, fail, lose, publish, cancel, promote, delete, sweep, push, redeploy)
+
+    @rule(pick=PICK)
+    def all_goes_well(self, pick) -> None:
+        id = self._id(pick)
+        for deed in (self.build, self.build, self.publish):
+            deed(id)
+
+    @rule(pick=PICK, deed=st.sampled_from((say, fail, lose, publish, cancel, delete)))
+    def a_finished_build_meets(self, pick, deed) -> None:
+        """Whatever is done as a build's end is published."""
+        id = self._id(pick)
+        self.build(id)
+        self.build(id)
+        self._at_once(id, Deployments.publish, deed)
 
     @rule(pick=PICK, deed=st.sampled_from(DEEDS))
     def one_does(self, pick, deed: Callable[[Deployments, str], None]) -> None:
@@ -116,10 +128,7 @@ class Deployments(RuleBasedStateMachine):
 
     @rule(pick=PICK, deeds=st.tuples(st.sampled_from(DEEDS), st.sampled_from(DEEDS)))
     def two_do_at_once(self, pick, deeds) -> None:
-        id = self._id(pick)
-        with ThreadPoolExecutor(2) as pool:
-            for done in [pool.submit(deed, self, id) for deed in deeds]:
-                done.result()
+        self._at_once(self._id(pick), *deeds)
 
     @precondition(lambda self: any(self.agents.values()))
     @rule(pick=PICK)
@@ -176,6 +185,11 @@ class Deployments(RuleBasedStateMachine):
             publish(self.app, id)
         left = {status for id, status in self._query("SELECT id, status FROM deployments") if str(id) in self.ids}
         assert left <= FINAL
+
+    def _at_once(self, id, *deeds) -> None:
+        with ThreadPoolExecutor(len(deeds)) as pool:
+            for done in [pool.submit(deed, self, id) for deed in deeds]:
+                done.result()
 
     def _know(self, id) -> None:
         self.ids.append(id)
