@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ class Site:
     server: GitServer
     web: FakeWeb
     slot: int
+    # What the agent's command line begins with, to start it as somebody else.
+    prefix: Sequence[str] = ()
 
     @property
     def work_dir(self) -> Path:
@@ -33,7 +35,9 @@ class Site:
         """Start the agent; its token goes in on stdin, and nothing of it is in the environment."""
         argv = [sys.executable, "-m", "autostack.agent", "--api-url", self.web.url, "--attempt", ATTEMPT]
         argv += ["--work-dir", str(self.work_dir), "--slot", str(self.slot)]
-        agent = subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=self._environment())
+        agent = subprocess.Popen(
+            [*self.prefix, *argv], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=self._environment()
+        )
         assert agent.stdin is not None
         agent.stdin.write(f"{BOOTSTRAP_TOKEN}\n".encode())
         agent.stdin.close()

