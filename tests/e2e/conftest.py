@@ -1,4 +1,4 @@
-"""What the tests in Chromium share: one running product and one Git server a pytest worker."""
+"""What the tests in Chromium share: one running product and one Git server a pytest worker, until the last of them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tests.git_server import GitServer, serve_repositories
 from tests.stack import Stack, running_stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the Git server's repositories are."""
     return tmp_path_factory.mktemp("repositories")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def git(folder: Path) -> Iterator[GitServer]:
     """A Git server that a builder reaches over HTTP."""
     with serve_repositories(folder) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The whole product."""
     with running_stack(tmp_path_factory.mktemp("stack")) as running:
