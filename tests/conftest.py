@@ -56,9 +56,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Chromium]:
-    """The system's Chromium. Playwright allows one of itself a thread, so all tests share it."""
+    """The system's Chromium, for one module: while Playwright is there, no other event loop can run in its thread."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
