@@ -11,15 +11,15 @@ import json
 import platform
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import zstandard
 
 from autostack.agent.api import Api
-from autostack.agent.detect import DEPENDENCY_FIELDS, Plan, all_dependencies, install_scripts, read_package
-from autostack.agent.errors import InfrastructureError
+from autostack.agent.detect import DEPENDENCY_FIELDS, Plan, install_scripts, read_package
+from autostack.agent.errors import BuildFailed, InfrastructureError
 from autostack.agent.files import UnsafePath, is_folder, names_in, read_bytes
 from autostack.agent.runner import Runner, discard
 from autostack.agent.sandbox import HOME, SOURCE
@@ -30,17 +30,22 @@ CHUNK_BYTES = 256 * 1024
 # What an archive may grow to when it is unpacked, as a multiple of what it may be itself.
 MAX_EXPANSION = 20
 MAX_PACKAGES = 2_000
-# A dependency that is a folder of the clone: it changes, and the lock file does not.
-LOCAL_FOLDER = re.compile(r"file:|[./~]")
-# Beside the dependencies, what decides how they are laid out.
-LAYOUT_FIELDS = (*DEPENDENCY_FIELDS, "overrides", "resolutions", "pnpm", "workspaces", "packageManager")
-LAYOUT_FILES = (".npmrc", ".yarnrc", ".yarnrc.yml", "pnpm-workspace.yaml", "bunfig.toml")
+# What names dependencies, and what else decides how they are laid out.
+NAMING_FIELDS = (*DEPENDENCY_FIELDS, "overrides", "resolutions", "pnpm")
+LAYOUT_FIELDS = (*NAMING_FIELDS, "workspaces", "packageManager")
+PNPM_WORKSPACE = "pnpm-workspace.yaml"
+LAYOUT_FILES = (".npmrc", ".yarnrc", ".yarnrc.yml", PNPM_WORKSPACE, "bunfig.toml")
+# A dependency that is a folder of the clone (or made by a script of it), as a value in JSON or YAML.
+LOCAL = re.compile(r""": ["']?(?:(?:file|link|portal|exec):|\.{0,2}/|~/)""")
 DOWNLOADS = {
     "npm": (".npm/_cacache",),
     "yarn": (".cache/yarn", ".yarn/berry/cache"),
     "pnpm": (".local/share/pnpm/store",),
     "bun": (".bun/install/cache",),
 }
+
+# The package.json files of a repository, each with its folder.
+Packages = Sequence[tuple[PurePosixPath, Mapping[str, object]]]
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,15 @@ class CacheKeys:
 def cache_keys(source: Path, plan: Plan, node_version: str, command: str) -> CacheKeys | None:
     """Return the keys for a plan that installs, or None for one without a package manager.
 
-    An install is skipped only when it does nothing but fill `node_modules`: not when a package.json of the
-    repository has scripts that run with it.
+    An install is skipped only when the lock file says all that it does: not when a package.json of the repository has
+    scripts that run with it, or a dependency is a folder of the clone, which changes while the lock file does not.
     """
     if plan.manager is None:
         return None
     downloads = f"downloads-{plan.manager.name}"
     try:
         packages = list(_packages(source))
-        if plan.manager.lock_file is None or any(_installs_more(plan.manager.name, package) for _, package in packages):
+        if plan.manager.lock_file is None or _installs_more(source, plan, packages):
             return CacheKeys(None, downloads)
         lock = read_bytes(source, plan.manager.lock_file, max_bytes=100_000_000) or b""
         parts = [
@@ -75,11 +80,16 @@ def cache_keys(source: Path, plan: Plan, node_version: str, command: str) -> Cac
     return CacheKeys(f"modules-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]}", downloads)
 
 
-def _installs_more(manager: str, package: dict[str, object]) -> bool:
-    """Tell whether an install does more for a package.json than its lock file says: run scripts, or copy folders."""
-    # npm links such folders, so that a change in one is seen at once; the others copy them.
-    copies = manager != "npm" and any(map(LOCAL_FOLDER.match, all_dependencies(package).values()))
-    return copies or any(install_scripts(package))
+def _installs_more(source: Path, plan: Plan, packages: Packages) -> bool:
+    """Tell whether an install does more than its lock file says: run scripts, or copy folders of the clone."""
+    if any(any(install_scripts(package)) for _, package in packages):
+        return True
+    named = json.dumps([package.get(name) for _, package in packages for name in NAMING_FIELDS])
+    return bool(LOCAL.search(named) or LOCAL.search(_text(source, plan.install_root / PNPM_WORKSPACE)))
+
+
+def _text(source: Path, path: PurePosixPath) -> str:
+    return (read_bytes(source, path) or b"").decode("utf-8", "replace")
 
 
 def _packages(source: Path) -> Iterator[tuple[PurePosixPath, dict[str, object]]]:
@@ -90,23 +100,32 @@ def _packages(source: Path) -> Iterator[tuple[PurePosixPath, dict[str, object]]]
         seen += 1
         if seen > MAX_PACKAGES:
             raise UnsafePath("the repository has too many folders to be sure")
-        package = read_package(source, folder)
+        try:
+            package = read_package(source, folder)
+        except BuildFailed:
+            # A template or a test's fixture: were it part of the install, that would say so.
+            package = None
         if package is not None:
             yield folder, package
         names = (name for name in names_in(source, folder) if name not in (".git", "node_modules"))
         pending += [folder / name for name in names if is_folder(source, folder / name)]
 
 
-def _layout(source: Path, plan: Plan, packages: Iterable[tuple[PurePosixPath, dict[str, object]]]) -> str:
+def _layout(source: Path, plan: Plan, packages: Packages) -> str:
     fields = {str(folder): {name: package.get(name) for name in LAYOUT_FIELDS} for folder, package in packages}
-    files = [(read_bytes(source, plan.install_root / name) or b"").decode("utf-8", "replace") for name in LAYOUT_FILES]
+    files = [_text(source, plan.install_root / name) for name in LAYOUT_FILES]
     return hashlib.sha256(json.dumps([fields, files], sort_keys=True).encode()).hexdigest()
+
+
+def has_modules(source: Path, plan: Plan) -> bool:
+    """Tell whether there are `node_modules` where the install puts them. Yarn's Plug'n'Play makes none."""
+    return is_folder(source, plan.install_root / "node_modules")
 
 
 def restore_modules(api: Api, runner: Runner, plan: Plan, key: str, max_bytes: int) -> bool:
     """Unpack `node_modules`; return whether they are there now. A broken archive leaves none behind."""
     if _restore(api, runner, key, SOURCE, max_bytes):
-        return bool(runner.capture(f"{_find_modules(plan)} -print -quit"))
+        return has_modules(runner.sandbox.workspace.source, plan)
     runner.run(_find_modules(plan) + " -exec rm -rf {} +", discard)
     return False
 
@@ -117,12 +136,7 @@ def restore_downloads(api: Api, runner: Runner, key: str, max_bytes: int) -> boo
 
 
 def save_modules(api: Api, runner: Runner, plan: Plan, key: str, max_bytes: int) -> None:
-    """Save every `node_modules` of the clone, if it has any: Yarn's Plug'n'Play installs none.
-
-    Raises InfrastructureError if that fails or is too large.
-    """
-    if not runner.capture(f"{_find_modules(plan)} -print -quit"):
-        return
+    """Save every `node_modules` of the clone. Raises InfrastructureError if that fails or is too large."""
     _save(api, runner, key, f"{_find_modules(plan)} -print0 | tar -cf - --null -T -", max_bytes)
 
 

@@ -28,6 +28,11 @@ PNPM_LOCK = re.compile(rb"^lockfileVersion:\s*'?(\d{1,9})(?:\.(\d{1,9}))?", re.M
 # The pnpm that writes each version of its lock file, newest first within what Node 20 runs.
 PNPM_OF_LOCK = {9: "10", 6: "8", 5: "7"}
 MAJOR = re.compile(r"\d+")
+# npm's and yarn's, and the one that is pnpm's own.
+INSTALL_SCRIPTS = (
+    *("preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare", "dependencies"),
+    "pnpm:devPreinstall",
+)
 DEFAULT_OUTPUTS = ("dist", "build", "public", "out", "_site")
 
 
@@ -225,14 +230,4 @@ def _object(package: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def install_scripts(package: Mapping[str, Any]) -> Iterator[str]:
     """Yield the scripts that run with an install and may write anywhere in the clone."""
-    names: tuple[str, ...] = (
-        "preinstall",
-        "install",
-        "postinstall",
-        "prepublish",
-        "preprepare",
-        "prepare",
-        "postprepare",
-    )
-    names += ("dependencies", "pnpm:devPreinstall")
-    return (name for name in names if _object(package, "scripts").get(name))
+    return (name for name in INSTALL_SCRIPTS if _object(package, "scripts").get(name))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from autostack.agent import toolchain
-from autostack.agent.cache import CacheKeys, cache_keys, restore_downloads, restore_modules
+from autostack.agent.cache import CacheKeys, cache_keys, has_modules, restore_downloads, restore_modules
 from autostack.agent.context import Build
 from autostack.agent.detect import Plan
 from autostack.agent.errors import BuildFailed
@@ -99,6 +99,9 @@ def install(build: Build, plan: Plan, node: Node, env: Mapping[str, str]) -> Ins
         build.log.line("Restored the package manager's cache")
     with build.timed("Dependencies installed in "):
         _install(build, command, plan.install_root, env)
+    if keys and not has_modules(build.source, plan):
+        # Looked at before the build: what tools put into node_modules later (Babel, Vite) is no install.
+        keys = replace(keys, modules=None)
     return Installed(keys)
 
 

@@ -13,7 +13,7 @@ import zstandard
 from tests.agents import make_site
 from tests.git_server import make_repository, serve_repositories
 
-# A package of the repository itself: npm links it, nothing is downloaded.
+# A package of the repository itself: npm links a workspace, nothing is downloaded.
 BUILD_JS = """
 const fs = require('fs')
 fs.mkdirSync('dist', { recursive: true })
@@ -25,14 +25,14 @@ PACKAGE: dict[str, Any] = {
     "name": "site",
     "private": True,
     "scripts": {"build": "node build.js"},
-    "dependencies": {"greeting": "file:greeting"},
+    "workspaces": ["greeting"],
 }
 LOCK: dict[str, Any] = {
     "name": "site",
     "lockfileVersion": 3,
     "requires": True,
     "packages": {
-        "": {"name": "site", "dependencies": {"greeting": "file:greeting"}},
+        "": {"name": "site", "workspaces": ["greeting"]},
         "greeting": {"version": "1.0.0"},
         "node_modules/greeting": {"resolved": "greeting", "link": True},
     },
@@ -104,7 +104,7 @@ def test_only_what_the_store_lacks_is_uploaded(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_a_monorepo_is_built_with_the_lock_file_above_it(tmp_path: Path) -> None:
-    files = npm_project(workspaces=["apps/*"])
+    files = npm_project(workspaces=["greeting", "apps/*"])
     files |= {
         "apps/web/package.json": json.dumps({"name": "web", "version": "1.0.0", "scripts": {"build": "node make.js"}}),
         "apps/web/make.js": "require('fs').mkdirSync('out');require('fs').writeFileSync('out/index.html',"
@@ -145,6 +145,12 @@ def test_an_install_with_scripts_of_the_repository_is_never_skipped(tmp_path: Pa
     with make_site(tmp_path, npm_project(scripts=scripts), env={"NAME": "A"}) as site:
         site.build()
         assert [key for key in site.web.caches if key.startswith("modules-")] == []
+
+
+def test_an_invalid_package_json_that_no_install_reads_does_not_matter(tmp_path: Path) -> None:
+    with make_site(tmp_path, {**npm_project(), "template/package.json": "{{ json }}"}, env={"NAME": "A"}) as site:
+        site.build()
+        assert site.web.finished == {"outcome": "built", "reason": None}, site.web.log
 
 
 def test_a_broken_cache_is_as_good_as_none(tmp_path: Path) -> None:

@@ -73,7 +73,9 @@ def test_a_change_in_a_folder_that_is_a_dependency_is_built(tmp_path: Path) -> N
 def test_an_install_without_node_modules_is_made_each_time(tmp_path: Path) -> None:
     # As Yarn's Plug'n'Play does: everything is found by a file beside package.json.
     install = "echo '1' > made-by-the-install"
-    package = {"name": "site", "scripts": {"build": "mkdir dist && cp made-by-the-install dist/index.html"}}
+    # And as Babel does, the build puts something into node_modules.
+    build = "mkdir -p dist node_modules/.cache && cp made-by-the-install dist/index.html"
+    package = {"name": "site", "scripts": {"build": build}}
     files = {"package.json": json.dumps(package), "package-lock.json": LOCK}
     with make_site(tmp_path, files, settings={"installCommand": install}) as site:
         assert built(site), site.web.log
