@@ -84,6 +84,19 @@ class Settings(BaseSettings):
     refresh_token_expires_in_s: int = Field(30 * 86_400, alias="REFRESH_TOKEN_EXPIRES_IN")
     bcrypt_rounds: int = Field(12, alias="BCRYPT_ROUNDS", ge=4, le=18)
 
+    password_reset_expires_in_s: int = Field(600, alias="PASSWORD_RESET_EXPIRES_IN")
+    email_verification_expires_in_s: int = Field(86_400, alias="EMAIL_VERIFICATION_EXPIRES_IN")
+
+    # Mail
+    smtp_host: str | None = Field(None, alias="SMTP_HOST")
+    smtp_port: int = Field(587, alias="SMTP_PORT", ge=1, le=65_535)
+    smtp_user: str | None = Field(None, alias="SMTP_USER")
+    smtp_password: SecretStr | None = Field(None, alias="SMTP_PASS")
+    smtp_timeout_s: int = Field(20, alias="SMTP_TIMEOUT", ge=1)
+    mail_from: str | None = Field(None, alias="MAIL_FROM")
+    mail_attempts: int = Field(6, alias="MAIL_ATTEMPTS", ge=1, le=20)
+    mail_retry_interval_s: int = Field(30, alias="MAIL_RETRY_INTERVAL", ge=1)
+
     # Builds
     build_executor: Literal["local"] = Field("local", alias="BUILD_EXECUTOR")
     build_timeout_ms: int = Field(600_000, alias="BUILD_TIMEOUT", ge=1_000, le=86_400_000)
@@ -134,7 +147,13 @@ class Settings(BaseSettings):
             raise ValueError("must be a rate such as 5/minute or 10/hour")
         return value
 
-    @field_validator("jwt_expires_in_s", "refresh_token_expires_in_s", mode="before")
+    @field_validator(
+        "jwt_expires_in_s",
+        "refresh_token_expires_in_s",
+        "password_reset_expires_in_s",
+        "email_verification_expires_in_s",
+        mode="before",
+    )
     @classmethod
     def _read_duration(cls, value: Any) -> int:
         return parse_duration(value)
@@ -178,6 +197,12 @@ class Settings(BaseSettings):
     @property
     def agents_reach_web_at(self) -> str:
         return (self.agent_api_url or self.app_url).rstrip("/")
+
+    @property
+    def mail_sender(self) -> str:
+        """Whom mails are from."""
+        address = self.smtp_user if "@" in (self.smtp_user or "") else f"autostack@{urlsplit(self.app_url).hostname}"
+        return self.mail_from or f"Autostack <{address}>"
 
     @property
     def max_build_bytes(self) -> int:

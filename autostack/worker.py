@@ -28,6 +28,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from autostack import create_app
+from autostack.accounts import mails
 from autostack.builds import service as builds
 from autostack.builds.dispatch import JOB as START_BUILD
 from autostack.errors import ConfigurationError
@@ -43,6 +44,7 @@ WORKER_TTL_S = 20
 REDIS_TIMEOUT_S = 30
 # The clock's lock: whoever holds it asks for sweeps.
 CLOCK_LOCK = 7_306_002
+SEND_MAILS = mails.SEND_JOB
 SWEEP = "autostack.builds.jobs.sweep_deployments"
 PARENT_PID = "AUTOSTACK_WORKER_PID"
 
@@ -163,6 +165,7 @@ def _lead(interval_s: float) -> None:
             # One that waits is enough: after a pause of the workers, sweeps must not come in a row.
             if SWEEP.rpartition(".")[2] not in (waiting(CONTROL) or ()):
                 enqueue(CONTROL, SWEEP)
+                enqueue(CONTROL, SEND_MAILS)
             time.sleep(interval_s)
 
 

@@ -51,6 +51,9 @@ class Api:
     def patch(self, path: str, json: Any = None) -> TestResponse:
         return self.client.patch(path, json=json, headers=self.headers)
 
+    def put(self, path: str, json: Any = None) -> TestResponse:
+        return self.client.put(path, json=json, headers=self.headers)
+
     def delete(self, path: str) -> TestResponse:
         return self.client.delete(path, headers=self.headers)
 

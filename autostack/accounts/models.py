@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 
 from flask_login import UserMixin
-from sqlalchemy import ForeignKey, Index, String, Text, false, func, true
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, false, func, true
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from autostack.columns import Created, Id, Updated
@@ -66,6 +66,33 @@ class Session(Base):
     created_at: Mapped[Created]
 
     user: Mapped[User] = relationship()
+
+
+class OneTimeToken(Base):
+    """What the link in a mail carries: good once, until it expires. `token` holds the SHA-256 of the secret."""
+
+    __tablename__ = "one_time_tokens"
+    __table_args__ = (UniqueConstraint("user_id", "purpose"),)
+
+    id: Mapped[Id]
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    purpose: Mapped[str] = mapped_column(String(50))
+    token: Mapped[str] = mapped_column(String(64), unique=True)
+    expires_at: Mapped[datetime]
+    created_at: Mapped[Created]
+
+
+class PendingMail(Base):
+    """A mail that is to be written and sent. It names an address, not a user: nobody learns which accounts exist."""
+
+    __tablename__ = "pending_mails"
+
+    id: Mapped[Id]
+    purpose: Mapped[str] = mapped_column(String(50))
+    recipient: Mapped[str] = mapped_column(String(255))
+    attempts: Mapped[int] = mapped_column(server_default="0", default=0)
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+    created_at: Mapped[Created]
 
 
 class GitHubConnection(Base):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import bcrypt
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 MIN_CHARACTERS = 8
 # bcrypt looks at no more than this; what it would ignore must not be accepted.
@@ -17,6 +18,8 @@ def problem_with(password: str) -> str | None:
         return f"A password has at least {MIN_CHARACTERS} characters."
     if len(password.encode()) > MAX_BYTES:
         return f"A password has at most {MAX_BYTES} bytes."
+    if password.lower() in _common():
+        return "This password is among the most common ones: choose another."
     return None
 
 
@@ -31,6 +34,12 @@ def verify(password: str, password_hash: str | None, rounds: int) -> bool:
     known = (password_hash or _nobodys_hash(rounds)).encode()
     matches = bcrypt.checkpw(secret[:MAX_BYTES], known)
     return matches and password_hash is not None and len(secret) <= MAX_BYTES
+
+
+@lru_cache
+def _common() -> frozenset[str]:
+    """Return the 30,000 passwords that people choose most, from zxcvbn's lists, in lower case."""
+    return frozenset(FREQUENCY_LISTS["passwords"])
 
 
 @lru_cache

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, StringConstraints
 
 from autostack.accounts import passwords
-from autostack.accounts.models import Session, User
+from autostack.accounts.models import Session, User, UserPreferences
 from autostack.accounts.service import Tokens, normal_email
 from autostack.web.schemas import Schema, Time
 
@@ -27,6 +27,7 @@ def _choosable(password: str) -> str:
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Email = Annotated[str, StringConstraints(pattern=EMAIL, max_length=MAX_EMAIL_CHARACTERS), AfterValidator(normal_email)]
 Password = Annotated[str, StringConstraints(strip_whitespace=False, min_length=1, max_length=MAX_PASSWORD_CHARACTERS)]
+Secret = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 NewPassword = Annotated[Password, AfterValidator(_choosable)]
 
 
@@ -44,6 +45,60 @@ class LogInIn(Schema):
 
 class RefreshIn(Schema):
     refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class ForgotPasswordIn(Schema):
+    email: Email
+
+
+class VerifyEmailIn(Schema):
+    token: Secret
+
+
+class ResetPasswordIn(VerifyEmailIn):
+    password: NewPassword
+
+
+class ChangePasswordIn(Schema):
+    current_password: Password
+    new_password: NewPassword
+
+
+class ProfileIn(Schema):
+    name: Name
+
+
+class PreferencesIn(Schema):
+    """What is given is changed."""
+
+    theme: Literal["light", "dark", "system"] | None = None
+    email_notifications: bool | None = None
+    deployment_success_notifications: bool | None = None
+    deployment_failure_notifications: bool | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Return what was given, by the names of UserPreferences' columns."""
+        return self.model_dump(exclude_none=True)
+
+
+class MessageOut(Schema):
+    message: str
+
+
+class PreferencesOut(Schema):
+    theme: str
+    email_notifications: bool
+    deployment_success_notifications: bool
+    deployment_failure_notifications: bool
+
+    @classmethod
+    def of(cls, preferences: UserPreferences) -> PreferencesOut:
+        return cls(
+            theme=preferences.theme,
+            email_notifications=preferences.email_notifications,
+            deployment_success_notifications=preferences.deployment_success_notifications,
+            deployment_failure_notifications=preferences.deployment_failure_notifications,
+        )
 
 
 class UserOut(Schema):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,8 +13,9 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
-from autostack.accounts import passwords, tokens
+from autostack.accounts import mails, one_time, passwords, tokens
 from autostack.accounts.models import Session, User, UserPreferences
+from autostack.accounts.one_time import Purpose, digest
 from autostack.accounts.tokens import TokenType
 from autostack.errors import Conflict, Invalid, Unauthorized
 from autostack.extensions import db, rowcount, settings
@@ -24,6 +25,16 @@ log = logging.getLogger(__name__)
 
 class EmailTaken(Conflict):
     code = "EMAIL_TAKEN"
+
+
+class InvalidLink(Invalid):
+    """One answer for a secret that never was, was used, or has expired."""
+
+    code = "INVALID_TOKEN"
+
+    def __init__(self) -> None:
+        message = "This link is not valid any more. Ask for a new one."
+        super().__init__(message, {"token": message})
 
 
 class InvalidCredentials(Unauthorized):
@@ -46,8 +57,7 @@ class Tokens:
 
 def sign_up(name: str, email: str, password: str) -> User:
     """Make an account. Raises Invalid for a password that cannot be one, EmailTaken."""
-    if problem := passwords.problem_with(password):
-        raise Invalid.field("password", problem)
+    _require_choosable(password, "password")
     user = User(
         name=name,
         email=normal_email(email),
@@ -55,11 +65,13 @@ def sign_up(name: str, email: str, password: str) -> User:
         preferences=UserPreferences(),
     )
     db.session.add(user)
+    mails.ask_for(Purpose.VERIFY_EMAIL, user.email)
     try:
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
         raise EmailTaken("An account with this e-mail address exists already.", {"email": "is taken"}) from None
+    mails.wake()
     log.info("signed up: user %s", user.id)
     return user
 
@@ -79,7 +91,7 @@ def open_session(user: User, lifetime_s: int) -> tuple[Session, str]:
     """Begin a session; return its row and the secret that only its holder keeps. Forgets the user's ended ones."""
     now, secret = datetime.now(UTC), secrets.token_urlsafe(32)
     db.session.execute(delete(Session).where(Session.user_id == user.id, Session.expires_at <= now))
-    session = Session(user_id=user.id, token=_hash(secret), expires_at=now + timedelta(seconds=lifetime_s))
+    session = Session(user_id=user.id, token=digest(secret), expires_at=now + timedelta(seconds=lifetime_s))
     db.session.add(session)
     db.session.commit()
     return session, secret
@@ -99,7 +111,7 @@ def open_browser_session(user: User, remember: bool) -> tuple[Session, str]:
 
 def session_of_secret(secret: str) -> Session | None:
     """Return the live session, its user loaded, whose secret this is."""
-    return _live_session(Session.token == _hash(secret))
+    return _live_session(Session.token == digest(secret))
 
 
 def session_of_access_token(token: str) -> Session | None:
@@ -136,16 +148,98 @@ def log_out(session: Session) -> None:
     db.session.commit()
 
 
+def ask_for_verification(user: User) -> None:
+    """Have the mail with the link that confirms the user's address sent (again)."""
+    if not user.email_verified:
+        mails.ask_for(Purpose.VERIFY_EMAIL, user.email)
+        db.session.commit()
+        mails.wake()
+
+
+def verify_email(secret: str) -> None:
+    """Confirm the address that a link was sent to. Raises InvalidLink."""
+    user_id = _redeem(secret, Purpose.VERIFY_EMAIL)
+    db.session.execute(update(User).where(User.id == user_id).values(email_verified=True))
+    db.session.commit()
+    log.info("e-mail address confirmed: user %s", user_id)
+
+
+def ask_for_reset(email: str) -> None:
+    """Have a link for a new password sent, if there is such an account. The caller learns nothing of that, also from
+    the time it takes: whether there is one is only looked up as the mail is written.
+    """
+    mails.ask_for(Purpose.RESET_PASSWORD, normal_email(email))
+    db.session.commit()
+    mails.wake()
+
+
+def reset_password(secret: str, password: str) -> None:
+    """Set a new password by a link's secret, and end all of the user's sessions. Raises Invalid, InvalidLink."""
+    _require_choosable(password, "password")
+    password_hash = passwords.hash_password(password, settings().bcrypt_rounds)
+    user_id = _redeem(secret, Purpose.RESET_PASSWORD)
+    # Who has the link has the mailbox.
+    changed = update(User).where(User.id == user_id).values(password_hash=password_hash, email_verified=True)
+    db.session.execute(changed)
+    db.session.execute(delete(Session).where(Session.user_id == user_id))
+    db.session.commit()
+    log.info("password reset: user %s", user_id)
+
+
+def change_password(session: Session, current: str, new: str) -> None:
+    """Change the password of the session's user, and end the user's other sessions. Raises Invalid."""
+    user = session.user
+    _require_password(user, current, "currentPassword")
+    _require_choosable(new, "newPassword")
+    user.password_hash = passwords.hash_password(new, settings().bcrypt_rounds)
+    db.session.execute(delete(Session).where(Session.user_id == user.id, Session.id != session.id))
+    db.session.commit()
+    log.info("password changed: user %s", user.id)
+
+
+def update_profile(user: User, name: str) -> User:
+    """Change what others see of a user."""
+    user.name = name
+    db.session.commit()
+    return user
+
+
+def update_preferences(user: User, changes: Mapping[str, object]) -> UserPreferences:
+    """Change preferences by the names of their columns."""
+    for name, value in changes.items():
+        setattr(user.preferences, name, value)
+    db.session.commit()
+    return user.preferences
+
+
 def normal_email(email: str) -> str:
     """Return the form in which an address is stored and compared."""
     return email.strip().lower()
 
 
+def _redeem(secret: str, purpose: Purpose) -> uuid.UUID:
+    user_id = one_time.redeem(secret, purpose)
+    if user_id is None:
+        db.session.rollback()
+        raise InvalidLink
+    return user_id
+
+
+def _require_password(user: User, password: str, field: str) -> None:
+    if not passwords.verify(password, user.password_hash, settings().bcrypt_rounds):
+        raise Invalid.field(field, "The password is wrong.")
+
+
+def _require_choosable(password: str, field: str) -> None:
+    if problem := passwords.problem_with(password):
+        raise Invalid.field(field, problem)
+
+
 def _rotate(claims: tokens.Claims, secret: str) -> bool:
     now = datetime.now(UTC)
-    current = (Session.id == claims.session_id, Session.token == _hash(claims.secret), Session.expires_at > now)
+    current = (Session.id == claims.session_id, Session.token == digest(claims.secret), Session.expires_at > now)
     expires_at = now + timedelta(seconds=settings().refresh_token_expires_in_s)
-    rotated = db.session.execute(update(Session).where(*current).values(token=_hash(secret), expires_at=expires_at))
+    rotated = db.session.execute(update(Session).where(*current).values(token=digest(secret), expires_at=expires_at))
     db.session.commit()
     return rowcount(rotated) == 1
 
@@ -163,7 +257,3 @@ def _tokens(user: User, session_id: uuid.UUID, secret: str) -> Tokens:
         tokens.refresh_token(user, session_id, secret, known),
         known.jwt_expires_in_s,
     )
-
-
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

@@ -28,6 +28,8 @@ ICONS = (
     "info",
     "loader-circle",
     "log-out",
+    "mail",
+    "mail-check",
     "monitor",
     "moon",
     "play",

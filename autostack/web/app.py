@@ -30,7 +30,7 @@ def build_app(settings: Settings | None = None) -> Flask:
     _init_extensions(app, settings)
     _register_features(app)
     errors.register(app)
-    templating.register(app)
+    templating.register(app, sends_mail=settings.smtp_host is not None)
     access.enforce(app)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
@@ -85,6 +85,7 @@ def _init_extensions(app: Flask, settings: Settings) -> None:
 def _register_features(app: Flask) -> None:
     # Imported here: a feature's modules need the extensions above.
     from autostack.accounts.api import api as accounts_api
+    from autostack.accounts.api import user_api
     from autostack.accounts.pages import pages as accounts_pages
     from autostack.builds.agent_api import api as agent_api
     from autostack.deployments.api import api as deployments_api
@@ -102,6 +103,7 @@ def _register_features(app: Flask) -> None:
         deployments_stream,
         projects_api,
         projects_pages,
+        user_api,
     ):
         app.register_blueprint(blueprint)
     app.add_url_rule("/healthz", view_func=healthz)

@@ -12,9 +12,10 @@ from autostack.web.times import duration, elapsed, exact, iso, relative
 PACKAGE = Path(__file__).parent.parent
 
 
-def register(app: Flask) -> None:
-    """Add the filters and functions that templates share."""
+def register(app: Flask, *, sends_mail: bool = False) -> None:
+    """Add the filters and functions that templates share. `sends_mail`: whether links to confirm can arrive."""
     app.jinja_env.filters.update(duration=duration, elapsed=elapsed, exact=exact, iso=iso, relative=relative)
     app.jinja_env.globals["icon"] = Icons(PACKAGE / "static" / "vendor" / "icons")
+    app.jinja_env.globals["sends_mail"] = sends_mail
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True

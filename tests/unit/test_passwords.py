@@ -9,7 +9,7 @@ from autostack.settings import load_settings
 ROUNDS = 4
 
 
-@pytest.mark.parametrize("password", ["12345678", "é" * 36, "x" * 72, " leading and trailing "])
+@pytest.mark.parametrize("password", ["k4-zebra", "é" * 36, "x" * 72, " leading and trailing "])
 def test_a_password_fits_its_own_hash_only(password: str) -> None:
     hashed = passwords.hash_password(password, ROUNDS)
     assert passwords.problem_with(password) is None
@@ -31,7 +31,7 @@ def test_no_password_fits_an_account_without_one() -> None:
 
 
 def test_the_cost_is_what_the_settings_say() -> None:
-    assert passwords.hash_password("12345678", 5).startswith("$2b$05$")
+    assert passwords.hash_password("k4-zebra", 5).startswith("$2b$05$")
 
 
 def test_production_refuses_a_cost_below_the_specs() -> None:

@@ -1,0 +1,246 @@
+"""Confirming an address and choosing a new password, by links in real mails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from sqlalchemy import func, select, text, update
+
+from autostack.accounts import mails, service
+from autostack.accounts.models import OneTimeToken, PendingMail, User
+from autostack.extensions import db
+from tests.conftest import AppMaker
+from tests.mailbox import Mailbox, link_in, running_mailbox, token_in
+from tests.people import PASSWORD, Api, Browser, Person
+
+NEW_PASSWORD = "an entirely new one"
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    with running_mailbox() as running:
+        yield running
+
+
+@pytest.fixture
+def posting(make_app: AppMaker, mailbox: Mailbox) -> Flask:
+    """The application with the mailbox as its SMTP server, and `https://autostack.example.com` as its address."""
+    return make_app(smtp_host=mailbox.host, smtp_port=mailbox.port, app_url="https://autostack.example.com")
+
+
+@pytest.fixture
+def dora(posting: Flask, mailbox: Mailbox) -> Api:
+    """Somebody who has just signed up, and whose mail has arrived."""
+    answered = Api(posting).post(
+        "/api/auth/signup", {"name": "Dora", "email": "dora@example.com", "password": PASSWORD}
+    )
+    deliver(posting)
+    mailbox.wait(1)
+    return Api(posting, answered.json["token"])
+
+
+def deliver(app: Flask) -> None:
+    """Do what the job does."""
+    with app.app_context():
+        mails.send_due()
+
+
+def pending(app: Flask) -> int:
+    with app.app_context():
+        return db.session.scalar(select(func.count()).select_from(PendingMail)) or 0
+
+
+def make_due(app: Flask) -> None:
+    with app.app_context():
+        db.session.execute(update(PendingMail).values(due_at=func.now()))
+        db.session.commit()
+
+
+def forgotten(app: Flask, mailbox: Mailbox, email: str = "dora@example.com") -> str:
+    """Ask for a new password and return the link's secret."""
+    count = len(mailbox.mails)
+    assert Api(app).post("/api/auth/forgot-password", {"email": email}).status_code == 200
+    deliver(app)
+    return token_in(mailbox.wait(count + 1))
+
+
+def logs_in(app: Flask, password: str) -> bool:
+    credentials = {"email": "dora@example.com", "password": password}
+    return Api(app).post("/api/auth/login", credentials).status_code == 200
+
+
+def test_who_signs_up_gets_a_link_that_confirms_the_address(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    assert dora.get("/api/user/profile").json["emailVerified"] is False
+    mail = mailbox.mails[0]
+    assert mail["To"] == "dora@example.com"
+    assert link_in(mail).startswith("https://autostack.example.com/verify-email?token=")
+    assert Api(posting).post("/api/auth/verify-email", {"token": token_in(mail)}).status_code == 200
+    assert dora.get("/api/user/profile").json["emailVerified"] is True
+
+
+def test_opening_the_link_only_asks_and_the_button_confirms(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    browser, token = Browser(posting), token_in(mailbox.mails[0])
+    page = browser.get(f"/verify-email?token={token}")
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert dora.get("/api/user/profile").json["emailVerified"] is False
+    assert browser.post("/verify-email", {"token": token}).status_code == 303
+    assert dora.get("/api/user/profile").json["emailVerified"] is True
+    assert browser.post("/verify-email", {"token": token}).status_code == 422
+
+
+def test_a_link_for_one_thing_is_no_good_for_another(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    fields = {"token": token_in(mailbox.mails[0]), "password": NEW_PASSWORD}
+    answered = Api(posting).post("/api/auth/reset-password", fields)
+    assert (answered.status_code, answered.json["error"]["code"]) == (422, "INVALID_TOKEN")
+
+
+def test_a_reset_changes_the_password_and_ends_every_session(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    token = forgotten(posting, mailbox)
+    answered = Api(posting).post("/api/auth/reset-password", {"token": token, "password": NEW_PASSWORD})
+    assert answered.status_code == 200
+    assert dora.get("/api/user/profile").status_code == 401
+    assert not logs_in(posting, PASSWORD)
+    assert logs_in(posting, NEW_PASSWORD)
+
+
+def test_a_link_is_good_once(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    fields = {"token": forgotten(posting, mailbox), "password": NEW_PASSWORD}
+    assert Api(posting).post("/api/auth/reset-password", fields).status_code == 200
+    again = Api(posting).post("/api/auth/reset-password", {**fields, "password": "yet another one"})
+    assert again.json["error"]["code"] == "INVALID_TOKEN"
+    assert logs_in(posting, NEW_PASSWORD)
+
+
+def test_a_password_that_cannot_be_one_leaves_the_link_good(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    token = forgotten(posting, mailbox)
+    refused = Api(posting).post("/api/auth/reset-password", {"token": token, "password": "password1"})
+    assert "most common" in refused.json["error"]["details"]["password"]
+    assert Api(posting).post("/api/auth/reset-password", {"token": token, "password": NEW_PASSWORD}).status_code == 200
+
+
+def test_a_link_expires(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    token = forgotten(posting, mailbox)
+    with posting.app_context():
+        db.session.execute(update(OneTimeToken).values(expires_at=func.now() - text("interval '1 second'")))
+        db.session.commit()
+    answered = Api(posting).post("/api/auth/reset-password", {"token": token, "password": NEW_PASSWORD})
+    assert answered.json["error"]["code"] == "INVALID_TOKEN"
+
+
+def test_a_newer_link_takes_the_place_of_the_one_before(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    first, second = forgotten(posting, mailbox), forgotten(posting, mailbox)
+    for token, status in ((first, 422), (second, 200)):
+        answered = Api(posting).post("/api/auth/reset-password", {"token": token, "password": NEW_PASSWORD})
+        assert answered.status_code == status
+
+
+def test_nobody_learns_whether_an_address_has_an_account(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    answers = [
+        Api(posting).post("/api/auth/forgot-password", {"email": email}) for email in ("dora@example.com", "x@y.org")
+    ]
+    assert (answers[0].status_code, answers[0].data) == (answers[1].status_code, answers[1].data)
+    deliver(posting)
+    assert [mail["To"] for mail in mailbox.mails[1:]] == ["dora@example.com"]
+    assert pending(posting) == 0
+
+
+def test_a_link_never_takes_its_host_from_the_request(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    client = posting.test_client()
+    client.post("/api/auth/forgot-password", json={"email": "dora@example.com"}, headers={"Host": "evil.example.net"})
+    deliver(posting)
+    assert link_in(mailbox.wait(2)).startswith("https://autostack.example.com/reset-password?token=")
+
+
+def test_the_store_knows_no_secret(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    token = forgotten(posting, mailbox)
+    with posting.app_context():
+        kept = db.session.execute(text("SELECT token FROM one_time_tokens")).scalars().all()
+    assert len(kept) == 2
+    assert token not in kept
+
+
+def test_a_mail_that_the_server_does_not_take_now_goes_out_later(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    mailbox.answer = "451 try again later"
+    Api(posting).post("/api/auth/forgot-password", {"email": "dora@example.com"})
+    deliver(posting)
+    # It is not due again yet.
+    deliver(posting)
+    assert (mailbox.refused, pending(posting)) == (1, 1)
+    mailbox.answer = "250 OK"
+    make_due(posting)
+    deliver(posting)
+    assert "new password" in mailbox.wait(2)["Subject"]
+    assert pending(posting) == 0
+
+
+def test_a_mail_is_given_up_after_so_many_tries(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    mailbox.answer = "451 try again later"
+    Api(posting).post("/api/auth/forgot-password", {"email": "dora@example.com"})
+    for _ in range(8):
+        deliver(posting)
+        make_due(posting)
+    assert (mailbox.refused, pending(posting)) == (6, 0)
+
+
+def test_a_server_that_is_away_costs_no_mail(posting: Flask, dora: Api, make_app: AppMaker, mailbox: Mailbox) -> None:
+    Api(posting).post("/api/auth/forgot-password", {"email": "dora@example.com"})
+    away = make_app(smtp_host="127.0.0.1", smtp_port=1)
+    deliver(away)
+    assert pending(posting) == 1
+    make_due(posting)
+    deliver(posting)
+    assert mailbox.wait(2)["To"] == "dora@example.com"
+
+
+def test_without_a_server_mails_are_kept_as_files(app: Flask, alice: Person, caplog: pytest.LogCaptureFixture) -> None:
+    folder = app.config["AUTOSTACK"].data_dir / "mail"
+    before = set(folder.glob("*.eml"))
+    deliver(app)
+    [mail] = set(folder.glob("*.eml")) - before
+    assert alice.email in mail.read_text()
+    assert mail.stat().st_mode & 0o077 == 0
+
+
+def test_a_closed_account_gets_no_link(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    with posting.app_context():
+        db.session.execute(update(User).values(is_active=False))
+        db.session.commit()
+    Api(posting).post("/api/auth/forgot-password", {"email": "dora@example.com"})
+    deliver(posting)
+    assert len(mailbox.mails) == 1
+
+
+def test_a_name_cannot_add_a_header(posting: Flask, mailbox: Mailbox) -> None:
+    with posting.app_context():
+        service.sign_up("Eve\nBcc: mallory@example.net", "eve@example.com", PASSWORD)
+    deliver(posting)
+    assert mailbox.wait(1)["Bcc"] is None
+
+
+def test_the_whole_way_on_pages(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+    browser = Browser(posting)
+    assert "/forgot-password" in browser.get("/login").text
+    assert "on its way" in browser.post("/forgot-password", {"email": "dora@example.com"}).text
+    deliver(posting)
+    token = token_in(mailbox.wait(2))
+    assert token in browser.get(f"/reset-password?token={token}").text
+    short = browser.post("/reset-password", {"token": token, "password": "short"})
+    assert (short.status_code, token in short.text) == (422, True)
+    changed = browser.post("/reset-password", {"token": token, "password": NEW_PASSWORD})
+    assert (changed.status_code, changed.location) == (303, "/login")
+    gone = browser.post("/reset-password", {"token": token, "password": NEW_PASSWORD})
+    assert "not valid any more" in gone.text
+
+
+def test_an_unconfirmed_address_is_said_on_pages_until_it_is_confirmed(
+    posting: Flask, dora: Api, mailbox: Mailbox
+) -> None:
+    browser = Browser(posting)
+    browser.post("/login", {"email": "dora@example.com", "password": PASSWORD})
+    assert "Confirm your address" in browser.get("/projects").text
+    assert browser.post("/resend-verification").status_code == 303
+    deliver(posting)
+    browser.post("/verify-email", {"token": token_in(mailbox.wait(2))})
+    assert "Confirm your address" not in browser.get("/projects").text
