@@ -44,8 +44,7 @@ WORKER_TTL_S = 20
 REDIS_TIMEOUT_S = 30
 # The clock's lock: whoever holds it asks for sweeps.
 CLOCK_LOCK = 7_306_002
-SEND_MAILS = mails.SEND_JOB
-SWEEP = "autostack.builds.jobs.sweep_deployments"
+PERIODIC = ("autostack.builds.jobs.sweep_deployments", mails.SEND_JOB)
 PARENT_PID = "AUTOSTACK_WORKER_PID"
 
 
@@ -162,10 +161,11 @@ def _lead(interval_s: float) -> None:
         while True:
             # A lock that was lost with its connection shows here, before two clocks lead.
             connection.execute(text("SELECT 1"))
-            # One that waits is enough: after a pause of the workers, sweeps must not come in a row.
-            if SWEEP.rpartition(".")[2] not in (waiting(CONTROL) or ()):
-                enqueue(CONTROL, SWEEP)
-                enqueue(CONTROL, SEND_MAILS)
+            told = waiting(CONTROL) or ()
+            for job in PERIODIC:
+                # One that waits is enough: after a pause of the workers, sweeps must not come in a row.
+                if job.rpartition(".")[2] not in told:
+                    enqueue(CONTROL, job)
             time.sleep(interval_s)
 
 

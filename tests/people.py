@@ -54,8 +54,8 @@ class Api:
     def put(self, path: str, json: Any = None) -> TestResponse:
         return self.client.put(path, json=json, headers=self.headers)
 
-    def delete(self, path: str) -> TestResponse:
-        return self.client.delete(path, headers=self.headers)
+    def delete(self, path: str, json: Any = None) -> TestResponse:
+        return self.client.delete(path, json=json, headers=self.headers)
 
 
 class Browser:

@@ -7,6 +7,7 @@ from flask import Blueprint, Response, make_response
 from autostack.accounts import identity, service
 from autostack.accounts.schemas import (
     ChangePasswordIn,
+    DeleteAccountIn,
     ForgotPasswordIn,
     LogInIn,
     MessageOut,
@@ -138,4 +139,12 @@ def change_preferences() -> Response:
 def change_password() -> Response:
     given = read_json(ChangePasswordIn)
     service.change_password(identity.current_session(), given.current_password, given.new_password)
+    return make_response("", 204)
+
+
+@user_api.delete("/account")
+@signed_in
+@limit_authentication
+def delete_account() -> Response:
+    service.delete_account(me(), read_json(DeleteAccountIn).password)
     return make_response("", 204)

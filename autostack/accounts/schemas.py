@@ -64,6 +64,10 @@ class ChangePasswordIn(Schema):
     new_password: NewPassword
 
 
+class DeleteAccountIn(Schema):
+    password: Password
+
+
 class ProfileIn(Schema):
     name: Name
 

@@ -19,6 +19,7 @@ from autostack.accounts.one_time import Purpose, digest
 from autostack.accounts.tokens import TokenType
 from autostack.errors import Conflict, Invalid, Unauthorized
 from autostack.extensions import db, rowcount, settings
+from autostack.projects import service as projects
 
 log = logging.getLogger(__name__)
 
@@ -195,6 +196,21 @@ def change_password(session: Session, current: str, new: str) -> None:
     db.session.execute(delete(Session).where(Session.user_id == user.id, Session.id != session.id))
     db.session.commit()
     log.info("password changed: user %s", user.id)
+
+
+def delete_account(user: User, password: str) -> None:
+    """Delete an account with everything that is its: projects and their sites, sessions, tokens. Raises Invalid."""
+    _require_password(user, password, "password")
+    user_id = user.id
+    # First nobody can act for it any more, so that nothing new is made meanwhile.
+    user.is_active = False
+    db.session.execute(delete(Session).where(Session.user_id == user_id))
+    db.session.commit()
+    for project in projects.projects_of(user):
+        projects.delete_project(project)
+    db.session.execute(delete(User).where(User.id == user_id))
+    db.session.commit()
+    log.info("account deleted: user %s", user_id)
 
 
 def update_profile(user: User, name: str) -> User:

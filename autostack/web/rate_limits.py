@@ -51,7 +51,7 @@ limiter = Limiter(
     key_prefix="autostack",
 )
 _authentication = limiter.shared_limit(
-    lambda: settings().rate_limit_auth, scope="authentication", key_func=address, methods=["POST"]
+    lambda: settings().rate_limit_auth, scope="authentication", key_func=address, methods=["POST", "PUT", "DELETE"]
 )
 _deployments = limiter.shared_limit(
     lambda: settings().rate_limit_deployments, scope="deployments", key_func=caller, methods=["POST"]
@@ -60,7 +60,7 @@ _downloads = limiter.shared_limit(lambda: settings().rate_limit_api, scope="down
 
 
 def limit_authentication(view: View) -> View:
-    """Count POSTs to this route, pages and API together, as attempts to authenticate."""
+    """Count writes to this route, pages and API together, as attempts to authenticate."""
     return _with_own_limit(_authentication, view)
 
 

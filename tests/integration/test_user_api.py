@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from flask import Flask
+from sqlalchemy import func, select
 
+from autostack.accounts.models import User
+from autostack.deployments import jobs
+from autostack.extensions import db, store
+from tests.builders import build, publish
 from tests.people import PASSWORD, Api, Browser, Person
 
 NEW_PASSWORD = "an entirely new one"
@@ -74,3 +81,30 @@ def test_a_common_password_cannot_be_chosen_at_sign_up(nobodys_api: Api) -> None
     fields = {"name": "Bob", "email": "bob@example.com", "password": "Password1"}
     answered = nobodys_api.post("/api/auth/signup", fields)
     assert "most common" in answered.json["error"]["details"]["password"]
+
+
+def test_deleting_an_account_takes_everything_with_it(
+    app: Flask, api: Api, browser: Browser, alice: Person, project: dict[str, Any], strangers_api: Api
+) -> None:
+    deployment = api.post("/api/deployments", {"projectId": project["id"]}).json["id"]
+    build(app, deployment, {"/index.html": b"hi"})
+    publish(app, deployment)
+    strangers = strangers_api.post("/api/projects", {"name": "Site", "repository": project["repository"]})
+
+    assert api.delete("/api/user/account", {"password": "wrong password"}).status_code == 422
+    assert api.delete("/api/user/account", {"password": PASSWORD}).status_code == 204
+
+    assert api.get("/api/user/profile").status_code == 401
+    assert browser.get("/projects").status_code == 302
+    assert Api(app).post("/api/auth/login", {"email": alice.email, "password": PASSWORD}).status_code == 401
+    with app.app_context():
+        jobs.remove_planned()
+        assert list(store().names(f"projects/{project['id']}")) == []
+        assert db.session.scalar(select(func.count()).select_from(User)) == 1
+    assert strangers_api.get(f"/api/projects/{strangers.json['id']}").status_code == 200
+
+
+def test_an_address_is_free_again_once_its_account_is_deleted(api: Api, alice: Person, nobodys_api: Api) -> None:
+    api.delete("/api/user/account", {"password": PASSWORD})
+    again = {"name": "Alice", "email": alice.email, "password": PASSWORD}
+    assert nobodys_api.post("/api/auth/signup", again).status_code == 201
