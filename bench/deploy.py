@@ -2,8 +2,9 @@
 
 By hand is `git clone --depth 1 && npm ci && npm run build`; Autostack's time is from the API call until the site's
 address shows the commit's marker. Both take the same commits of the same Vite and React app from the same Git server,
-in turns. Cold: the project is new, and npm's cache empty, on both sides. Warm: the project was deployed before with the
-same lock file, and npm's cache is filled, on both sides.
+in turns, and who is first changes from round to round. Cold: the project is new, and npm's cache empty, on both sides.
+Warm: the project was deployed before with the same lock file, and npm's cache is filled, on both sides. Nothing of
+either goes on while the other is measured: caches are saved, and what was written is on the disk.
 """
 
 from __future__ import annotations
@@ -53,10 +54,24 @@ class Contest:
         """Return the times of both, cold and then warm, each after a commit of its own that both build."""
         shutil.rmtree(self.folder / "npm", ignore_errors=True)
         self._forget_project()
+        return Round(*self._both(), *self._both())
+
+    def _both(self) -> tuple[float, float]:
+        """Return the times by hand and by Autostack for the next commit."""
         marker = self._commit()
-        raw_cold, cold = timed(self.by_hand, marker), timed(self.by_autostack, marker)
-        marker = self._commit()
-        return Round(raw_cold, cold, timed(self.by_hand, marker), timed(self.by_autostack, marker))
+        ways = (self.by_hand, self.by_autostack)
+        took = {way: self._timed(way, marker) for way in (ways if (self.commits - 1) // 2 % 2 else reversed(ways))}
+        return took[self.by_hand], took[self.by_autostack]
+
+    def _timed(self, way: Callable[[str], None], marker: str) -> float:
+        """Return how many seconds it takes, once nothing of what was before goes on."""
+        builds = self.stack.data_dir / "builds"
+        while any(builds.glob("*/source")):
+            time.sleep(POLL_S)
+        os.sync()
+        start = time.perf_counter()
+        way(marker)
+        return time.perf_counter() - start
 
     def by_hand(self, marker: str) -> None:
         """Clone, install and build, with an npm cache that lasts until it is removed."""
@@ -110,13 +125,6 @@ def run(rounds: int) -> None:
 def app_files() -> dict[str, str]:
     """Return the app's files by their paths."""
     return {str(path.relative_to(APP)): path.read_text() for path in APP.rglob("*") if path.is_file()}
-
-
-def timed(action: Callable[[str], None], marker: str) -> float:
-    """Return how many seconds the action takes."""
-    start = time.perf_counter()
-    action(marker)
-    return time.perf_counter() - start
 
 
 def show(measured: Round) -> Round:

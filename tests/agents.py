@@ -26,15 +26,21 @@ class Site:
     slot: int
     # What the agent's command line begins with, to start it as somebody else.
     prefix: Sequence[str] = ()
+    keeps_modules: bool = True
 
     @property
     def work_dir(self) -> Path:
         return self.folder / "work"
 
+    @property
+    def modules_dir(self) -> Path:
+        return self.folder / "modules"
+
     def start(self) -> subprocess.Popen[bytes]:
         """Start the agent; its token goes in on stdin, and nothing of it is in the environment."""
         argv = [sys.executable, "-m", "autostack.agent", "--api-url", self.web.url, "--attempt", ATTEMPT]
         argv += ["--work-dir", str(self.work_dir), "--slot", str(self.slot)]
+        argv += ["--modules-dir", str(self.modules_dir)] if self.keeps_modules else []
         agent = subprocess.Popen(
             [*self.prefix, *argv], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=self._environment()
         )

@@ -24,8 +24,10 @@ class Agent:
     batch: int = 0
     order: dict[str, Any] = field(default_factory=dict)
 
-    def call(self, method: str, path: str = "", **options: Any) -> TestResponse:
-        headers = {"Authorization": f"Bearer {self.token}"}
+    def call(
+        self, method: str, path: str = "", *, headers: dict[str, str] | None = None, **options: Any
+    ) -> TestResponse:
+        headers = {"Authorization": f"Bearer {self.token}", **(headers or {})}
         url = f"/agent/attempts/{self.attempt_id}{path}"
         return self.app.test_client(use_cookies=False).open(url, method=method, headers=headers, **options)
 

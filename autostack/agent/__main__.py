@@ -53,6 +53,9 @@ def _options() -> Options:
     parser.add_argument("--attempt", required=True, help="the attempt's id")
     parser.add_argument("--work-dir", required=True, type=Path, help="a folder of this attempt's own; emptied")
     parser.add_argument("--tools-dir", type=Path, help="where package managers are kept; default: `tools` beside it")
+    parser.add_argument(
+        "--modules-dir", type=Path, help="where node_modules are kept for the next build; default: nowhere"
+    )
     parser.add_argument("--slot", type=int, default=0, help="0-999, another one for each agent of this machine")
     parser.add_argument("--ca-bundle", type=Path, help="certificates to trust; default: SSL_CERT_FILE")
     given = parser.parse_args()
@@ -65,6 +68,7 @@ def _options() -> Options:
         attempt_id=given.attempt,
         work_dir=work_dir,
         tools_dir=(given.tools_dir or work_dir.parent / "tools").absolute(),
+        modules_dir=given.modules_dir.absolute() if given.modules_dir else None,
         slot=given.slot,
         ca_bundle=bundle if bundle and bundle.is_file() else None,
     )

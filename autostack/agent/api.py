@@ -6,7 +6,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,14 @@ class Upload:
     sha256: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A build cache: the tag that its archive has in the store, and its bytes if they are not known."""
+
+    tag: str
+    chunks: Iterator[bytes] | None
 
 
 class Api:
@@ -103,19 +111,27 @@ class Api:
         self._retried(send)
 
     @contextmanager
-    def cache(self, key: str) -> Iterator[Iterator[bytes] | None]:
-        """Give the stream of a build cache, or None if there is none or it cannot be had: a build goes without."""
+    def cache(self, key: str, known: Sequence[str] = ()) -> Iterator[Cache | None]:
+        """Give a build cache, or None if there is none or it cannot be had: a build goes without.
+
+        `known` are the tags of those that need not be sent: then its stream is None (RFC 9110, section 13.1.2).
+        """
+        headers = self._authorization()
+        if known:
+            headers["If-None-Match"] = ", ".join(f'"{tag}"' for tag in known)
         try:
-            with self._client.stream("GET", f"{self._base}/cache/{key}", headers=self._authorization()) as response:
+            with self._client.stream("GET", f"{self._base}/cache/{key}", headers=headers) as response:
                 if response.status_code == 200:
-                    yield response.iter_bytes(STREAM_BYTES)
+                    yield Cache(_tag(response), response.iter_bytes(STREAM_BYTES))
+                elif response.status_code == 304:
+                    yield Cache(_tag(response), None)
                 else:
                     yield None
         except httpx2.HTTPError as error:
             raise InfrastructureError(f"the build cache could not be read: {error!r}") from None
 
-    def put_cache(self, key: str, chunks: Iterable[bytes]) -> None:
-        """Send a build cache as a stream, once. Raises InfrastructureError if web does not take it."""
+    def put_cache(self, key: str, chunks: Iterable[bytes]) -> str:
+        """Send a build cache as a stream, once; return its tag. Raises InfrastructureError if web does not take it."""
         try:
             url = f"{self._base}/cache/{key}"
             response = self._client.put(url, headers=self._authorization(), content=iter(chunks))
@@ -123,6 +139,7 @@ class Api:
             raise InfrastructureError(f"the build cache could not be saved: {error!r}") from None
         if not response.is_success:
             raise InfrastructureError(f"the build cache could not be saved: web answered {response.status_code}")
+        return _tag(response)
 
     def _authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"}
@@ -163,6 +180,10 @@ class Api:
         if response.status_code in (413, 422):
             raise BuildFailed(message)
         raise InfrastructureError(f"web refused with {response.status_code}: {message}")
+
+
+def _tag(response: httpx2.Response) -> str:
+    return response.headers.get("ETag", "").strip('"')
 
 
 def _error(response: httpx2.Response) -> tuple[str | None, str]:

@@ -13,6 +13,7 @@ from autostack.agent.logs import Log
 from autostack.agent.order import Order
 from autostack.agent.process import Ended
 from autostack.agent.runner import Runner
+from autostack.agent.shelf import Shelf
 from autostack.agent.text import duration
 
 
@@ -25,6 +26,8 @@ class Build:
     log: Log
     runner: Runner
     tools_dir: Path
+    # None: this machine keeps no folders from build to build.
+    shelf: Shelf | None
 
     @property
     def source(self) -> Path:

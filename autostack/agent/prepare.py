@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from autostack.agent import toolchain
-from autostack.agent.cache import CacheKeys, cache_keys, has_modules, restore_downloads, restore_modules
+from autostack.agent.cache import has_modules, restore_downloads, restore_modules
+from autostack.agent.cache_keys import CacheKeys, cache_keys
 from autostack.agent.context import Build
 from autostack.agent.detect import Plan
 from autostack.agent.errors import BuildFailed
@@ -24,8 +25,9 @@ INSTALL_ENV = {"NPM_CONFIG_UPDATE_NOTIFIER": "false", "YARN_ENABLE_TELEMETRY": "
 
 @dataclass(frozen=True)
 class Installed:
-    """What the install has done, for the cache to be saved afterwards. `modules_restored` means it was skipped."""
+    """The build with its dependencies, and what may be cached of them. `modules_restored`: the install was skipped."""
 
+    build: Build
     keys: CacheKeys | None
     modules_restored: bool = False
 
@@ -90,28 +92,28 @@ def install(build: Build, plan: Plan, node: Node, env: Mapping[str, str]) -> Ins
     """Install the dependencies, or restore them if these very ones were installed before. Raises BuildFailed."""
     command = _command(plan)
     if command is None:
-        return Installed(None)
-    limit = build.order.limits.max_cache_bytes
-    keys = cache_keys(build.source, plan, node.version, command.command) if limit else None
-    if keys and keys.modules and _restored(build, plan, keys.modules):
-        return Installed(keys, modules_restored=True)
-    if keys and restore_downloads(build.api, build.runner, keys.downloads, limit):
+        return Installed(build, None)
+    caches = build.order.limits.max_cache_bytes > 0
+    keys = cache_keys(build.source, plan, node.version, command.command) if caches else None
+    if keys and keys.modules and (restored := _restored(build, plan, keys.modules)):
+        return Installed(restored, keys, modules_restored=True)
+    if keys and restore_downloads(build, keys.downloads):
         build.log.line("Restored the package manager's cache")
     with build.timed("Dependencies installed in "):
         _install(build, command, plan.install_root, env)
     if keys and not has_modules(build.source, plan):
         # Looked at before the build: what tools put into node_modules later (Babel, Vite) is no install.
         keys = replace(keys, modules=None)
-    return Installed(keys)
+    return Installed(build, keys)
 
 
-def _restored(build: Build, plan: Plan, key: str) -> bool:
+def _restored(build: Build, plan: Plan, key: str) -> Build | None:
     started = time.monotonic()
-    if not restore_modules(build.api, build.runner, plan, key, build.order.limits.max_cache_bytes):
-        return False
-    took = duration((time.monotonic() - started) * 1000)
-    build.log.line(f"Restored node_modules from the build cache in {took}: same lock file, install skipped")
-    return True
+    restored = restore_modules(build, plan, key)
+    if restored:
+        took = duration((time.monotonic() - started) * 1000)
+        build.log.line(f"Restored node_modules from the build cache in {took}: same lock file, install skipped")
+    return restored
 
 
 class _Before:

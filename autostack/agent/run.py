@@ -27,10 +27,13 @@ from autostack.agent.order import Order
 from autostack.agent.prepare import Installed, choose_node, install, with_tools
 from autostack.agent.runner import Runner
 from autostack.agent.sandbox import FIRST_UID, SOURCE, Sandbox, Workspace
+from autostack.agent.shelf import Shelf
 from autostack.agent.text import duration
 from autostack.agent.upload import upload
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Unpacked, `node_modules` are some times as large as their archive, and there may be those of a few projects.
+SHELF_FACTOR = 10
 BUILD_ENV = {"NEXT_TELEMETRY_DISABLED": "1", "ASTRO_TELEMETRY_DISABLED": "1", "GATSBY_TELEMETRY_DISABLED": "1"}
 
 
@@ -42,6 +45,7 @@ class Options:
     attempt_id: str
     work_dir: Path
     tools_dir: Path
+    modules_dir: Path | None = None
     slot: int = 0
     ca_bundle: Path | None = None
 
@@ -50,7 +54,6 @@ class Options:
 class Built:
     """A build that went well, and what may be cached of it."""
 
-    build: Build
     plan: Plan
     installed: Installed
 
@@ -78,6 +81,15 @@ def _run_order(options: Options, host: Host, workspace: Workspace, api: Api, ord
 
     shipper = Shipper(api, order.heartbeat_interval_ms / 1000, stop)
     build = _make_build(options, host, workspace, api, order, shipper)
+    try:
+        _see_through(build, shipper, lost)
+    finally:
+        if build.shelf:
+            build.shelf.put_back()
+
+
+def _see_through(build: Build, shipper: Shipper, lost: list[Exception]) -> None:
+    """Build, and report the end. Raises the error that `lost` holds once web is no longer to be told anything."""
     shipper.start()
     try:
         reason, built = None, _build(build)
@@ -89,7 +101,7 @@ def _run_order(options: Options, host: Host, workspace: Workspace, api: Api, ord
     if lost:
         raise lost[0]
     # The log is all there before the end is: after it, web takes no more lines.
-    api.finish("built" if built else "failed", reason)
+    build.api.finish("built" if built else "failed", reason)
     if built:
         _save_caches(built)
 
@@ -110,7 +122,9 @@ def _make_build(options: Options, host: Host, workspace: Workspace, api: Api, or
         Memory(order.limits),
         Disk(workspace.shared, order.limits),
     )
-    return Build(order, api, log, Runner(sandbox, guards), options.tools_dir)
+    limit = SHELF_FACTOR * order.limits.max_cache_bytes
+    shelf = Shelf(options.modules_dir, limit) if options.modules_dir else None
+    return Build(order, api, log, Runner(sandbox, guards), options.tools_dir, shelf)
 
 
 def _secrets(order: Order) -> dict[str, str]:
@@ -124,14 +138,14 @@ def _build(build: Build) -> Built:
     build.log.line(f"Detected {plan.title}")
     node = None if plan.is_static else choose_node(build, plan)
     _report_source(build, plan, commit, node)
-    installed = Installed(None)
+    installed = Installed(build, None)
     if node:
         build = with_tools(build, plan, node)
         env = _environment(build, commit)
         installed = install(build, plan, node, env)
-        _run_build_command(build, plan, env)
-    _deliver(build, plan)
-    return Built(build, plan, installed)
+        _run_build_command(installed.build, plan, env)
+    _deliver(installed.build, plan)
+    return Built(plan, installed)
 
 
 def _report_source(build: Build, plan: Plan, commit: Commit, node: Node | None) -> None:
@@ -225,13 +239,13 @@ def _deliver(build: Build, plan: Plan) -> None:
 
 def _save_caches(built: Built) -> None:
     """Save what the next build can use, after the end was reported: nobody waits for it, and nobody misses it."""
-    keys, build, limit = built.installed.keys, built.build, built.build.order.limits.max_cache_bytes
+    keys, build = built.installed.keys, built.installed.build
     if keys is None or built.installed.modules_restored:
         return
     try:
         if keys.modules:
-            cache.save_modules(build.api, build.runner, built.plan, keys.modules, limit)
-        cache.save_downloads(build.api, build.runner, built.plan, keys.downloads, limit)
-    except (InfrastructureError, AttemptEnded) as error:
+            cache.save_modules(build, built.plan, keys.modules)
+        cache.save_downloads(build, built.plan, keys.downloads)
+    except (InfrastructureError, AttemptEnded, OSError) as error:
         # For the operator: the owner's log has ended.
         print(f"the build cache was not saved: {error}", file=sys.stderr)

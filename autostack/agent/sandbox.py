@@ -28,7 +28,9 @@ DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders of one attempt. `source`, `home` and `tmp` belong to the sandbox's user, the rest to the agent."""
+    """The folders of one attempt. `source`, `home`, `tmp` and `modules` belong to the sandbox's user, the rest to the
+    agent.
+    """
 
     root: Path
 
@@ -45,6 +47,16 @@ class Workspace:
         return self.root / "tmp"
 
     @property
+    def modules(self) -> Path:
+        """The `node_modules` that lie beneath the clone, where they are not in it."""
+        return self.root / "modules"
+
+    @property
+    def overlay(self) -> Path:
+        """What the kernel needs beside a clone that lies above other folders."""
+        return self.root / "overlay"
+
+    @property
     def etc(self) -> Path:
         return self.root / "etc"
 
@@ -53,24 +65,28 @@ class Workspace:
         return self.root / "spool"
 
     @property
-    def shared(self) -> tuple[Path, Path, Path]:
+    def shared(self) -> tuple[Path, ...]:
         """The folders that user code can write to: what the disk limit counts."""
-        return (self.source, self.home, self.tmp)
+        return (self.source, self.home, self.tmp, self.modules)
 
     def make(self, uid: int, *, as_root: bool) -> None:
         """Make the folders anew, so that nothing of an earlier build is in them."""
         self.remove()
         self.root.mkdir(parents=True, exist_ok=True)
-        for folder in (*self.shared, self.etc, self.spool):
+        for folder in self._all:
             folder.mkdir(mode=0o700)
         if as_root:
-            for folder in self.shared:
+            for folder in (*self.shared, self.overlay):
                 os.chown(folder, uid, uid)
         self._write_names(uid)
 
     def remove(self) -> None:
         """Delete the folders. Raises OSError."""
-        remove_tree(*self.shared, self.etc, self.spool)
+        remove_tree(*self._all)
+
+    @property
+    def _all(self) -> tuple[Path, ...]:
+        return (*self.shared, self.overlay, self.etc, self.spool)
 
     def _write_names(self, uid: int) -> None:
         """Node and git ask for the user's name: a passwd file with nobody else in it."""
@@ -84,7 +100,9 @@ class Workspace:
 class Sandbox:
     """One sandbox: whose folders, as which user, with which limits, and what else it may read.
 
-    `readable` maps paths in the sandbox to paths of the host; `search` is put in front of PATH.
+    `readable` maps paths in the sandbox to paths of the host; `search` is put in front of PATH. `layered`: the clone
+    lies above the workspace's `modules`, which no build can change: what it writes there goes to the clone's folder.
+    `at_source` is another folder in the clone's place.
     """
 
     host: Host
@@ -94,6 +112,8 @@ class Sandbox:
     ca_bundle: Path | None = None
     readable: Mapping[str, str] = field(default_factory=dict)
     search: Sequence[str] = ()
+    layered: bool = False
+    at_source: Path | None = None
 
     def environment(self) -> dict[str, str]:
         """Return the variables that every program in the sandbox gets. None of ours is among them."""
@@ -173,12 +193,20 @@ def _mounts(sandbox: Sandbox, command_fd: int) -> list[str]:
         *(word for path, target in sandbox.host.links.items() for word in ("--symlink", target, path)),
         *("--proc", "/proc", "--dev", "/dev"),
         *("--perms", "1777", "--size", str(SHM_BYTES), "--tmpfs", "/dev/shm"),  # noqa: S108 - the sandbox's own
-        *("--bind", str(workspace.source), SOURCE),
+        *_clone(sandbox),
         *("--bind", str(workspace.home), HOME),
         *("--bind", str(workspace.tmp), "/tmp"),  # noqa: S108 - the sandbox's own
         *("--perms", "0555", "--ro-bind-data", str(command_fd), COMMAND),
         *("--remount-ro", "/dev", "--remount-ro", "/"),
     ]
+
+
+def _clone(sandbox: Sandbox) -> list[str]:
+    workspace = sandbox.workspace
+    if not sandbox.layered:
+        return ["--bind", str(sandbox.at_source or workspace.source), SOURCE]
+    above = ("--overlay", str(workspace.source), str(workspace.overlay), SOURCE)
+    return ["--overlay-src", str(workspace.modules), *above]
 
 
 def _parents(paths: Iterable[str]) -> list[str]:

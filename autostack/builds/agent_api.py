@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 
 from flask import Blueprint, Response, jsonify, make_response, request
+from werkzeug.http import quote_etag
 
 from autostack.builds import artifacts, caches, service
 from autostack.builds.artifacts import Wanted
@@ -82,7 +83,10 @@ def put_blob(id: uuid.UUID, sha256: str) -> Response:
 def read_cache(id: uuid.UUID, key: str) -> Response:
     scope = service.caches_of(id, _token(), writing=False)
     db.session.commit()
-    return Response(caches.read(scope, _cache_key(key)), mimetype="application/zstd")
+    cache = caches.find(scope, _cache_key(key))
+    if request.if_none_match.contains(cache.tag):
+        return Response(status=304, headers={"ETag": quote_etag(cache.tag)})
+    return Response(cache.read(), mimetype="application/zstd", headers={"ETag": quote_etag(cache.tag)})
 
 
 @api.put("/cache/<key>")
@@ -91,8 +95,11 @@ def write_cache(id: uuid.UUID, key: str) -> Response:
     scope = service.caches_of(id, _token(), writing=True)
     # As above: saving a cache takes as long as a build.
     db.session.commit()
-    caches.write(scope, _cache_key(key), _body())
-    return make_response("", 204)
+    tag = caches.write(scope, _cache_key(key), _body())
+    response = make_response("", 204)
+    if tag:
+        response.set_etag(tag)
+    return response
 
 
 @api.post("/finish")

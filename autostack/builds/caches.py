@@ -23,24 +23,40 @@ class Scope:
     production_branch: str
 
 
-def read(scope: Scope, key: str) -> Iterator[bytes]:
-    """Return a cache's stream: the branch's own, else the production branch's. Raises NotFound."""
-    for branch in (scope.branch, scope.production_branch):
+@dataclass(frozen=True)
+class Cache:
+    """A cache that a build may read. No two of any project have the same tag."""
+
+    name: str
+    tag: str
+
+    def read(self) -> Iterator[bytes]:
+        """Return its stream. Raises NotFound if it was let go of meanwhile."""
         try:
-            return store().iterate(_name(scope, branch, key))
+            return store().iterate(self.name)
         except ObjectNotFound:
-            continue
-    raise NotFound("There is no such cache.")
+            raise _not_found() from None
 
 
-def write(scope: Scope, key: str, chunks: Iterable[bytes]) -> None:
-    """Store a cache for the build's own branch, and let go of the oldest where there are too many.
+def find(scope: Scope, key: str) -> Cache:
+    """Return a cache: the branch's own, else the production branch's. Raises NotFound."""
+    for branch in (scope.branch, scope.production_branch):
+        name = _name(scope, branch, key)
+        if version := store().version(name):
+            return Cache(name, _tag(name, version))
+    raise _not_found()
+
+
+def write(scope: Scope, key: str, chunks: Iterable[bytes]) -> str | None:
+    """Store a cache for the build's own branch, and let go of the oldest where there are too many; return its tag.
 
     Raises PayloadTooLarge, leaving nothing behind.
     """
-    most = settings().max_cache_size_mb * MB
-    store().put_stream(_name(scope, scope.branch, key), _bounded(chunks, most))
+    most, name = settings().max_cache_size_mb * MB, _name(scope, scope.branch, key)
+    store().put_stream(name, _bounded(chunks, most))
     _prune(str(scope.project_id), most)
+    version = store().version(name)
+    return _tag(name, version) if version else None
 
 
 def _prune(project_id: str, most: int) -> None:
@@ -60,6 +76,15 @@ def _bounded(chunks: Iterable[bytes], most: int) -> Iterator[bytes]:
         if size > most:
             raise PayloadTooLarge(f"A build cache has at most {most} bytes.")
         yield chunk
+
+
+def _not_found() -> NotFound:
+    return NotFound("There is no such cache.")
+
+
+def _tag(name: str, version: str) -> str:
+    # The name holds project and branch: a builder's disk keeps archives of many unpacked, told apart by this alone.
+    return hashlib.sha256(f"{name}\n{version}".encode()).hexdigest()
 
 
 def _name(scope: Scope, branch: str | None, key: str) -> str:

@@ -48,6 +48,7 @@ def _run_agent(attempt: OpenedAttempt, settings: Settings, slot: int, work_dir: 
     command = [sys.executable, "-m", "autostack.agent", "--api-url", settings.agents_reach_web_at]
     command += ["--attempt", str(attempt.id), "--work-dir", str(work_dir), "--slot", str(slot)]
     command += ["--tools-dir", str(settings.data_dir.absolute() / "tools")]
+    command += ["--modules-dir", str(settings.data_dir.absolute() / "modules")]
     env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     agent = child.start(command, env=env, cwd=work_dir, stdin=subprocess.PIPE)
     assert agent.stdin is not None  # noqa: S101 - it is a pipe

@@ -111,6 +111,14 @@ class Store:
             result = obstore.get(self._backend, key)
         return self._chunks(key, result)
 
+    def version(self, key: str) -> str | None:
+        """Return what tells an object from earlier and later ones of the same name, None if there is none."""
+        try:
+            with _our_errors(key):
+                return obstore.head(self._backend, key)["e_tag"]
+        except ObjectNotFound:
+            return None
+
     @staticmethod
     def _chunks(key: str, result: GetResult) -> Iterator[bytes]:
         with _our_errors(key):

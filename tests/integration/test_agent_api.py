@@ -257,6 +257,22 @@ class TestCaches:
         assert agent.call("PUT", "/cache/modules-abc", data=data).status_code == 204
         assert agent.call("GET", "/cache/modules-abc").data == data
 
+    def test_it_is_not_sent_to_who_has_it(self, agent):
+        saved = agent.call("PUT", "/cache/modules-abc", data=b"zst").headers["ETag"]
+        again = agent.call("GET", "/cache/modules-abc", headers={"If-None-Match": f'"{"0" * 64}", {saved}'})
+        assert (again.status_code, again.headers["ETag"], again.data) == (304, saved, b"")
+        newer = agent.call("PUT", "/cache/modules-abc", data=b"zst").headers["ETag"]
+        assert newer != saved
+        assert agent.call("GET", "/cache/modules-abc", headers={"If-None-Match": saved}).data == b"zst"
+
+    def test_the_same_archive_of_another_branch_has_another_tag(self, app, api, project):
+        tags = set()
+        for branch in ("main", "next"):
+            opened = open_agent(app, api.post("/api/deployments", {"repository": "Site", "branch": branch}).json["id"])
+            opened.fetch_order()
+            tags.add(opened.call("PUT", "/cache/modules-abc", data=b"zst").headers["ETag"])
+        assert len(tags) == 2
+
     def test_it_may_be_saved_after_the_end_of_a_good_build_only(self, app, agent):
         agent.upload(SITE)
         agent.finish()

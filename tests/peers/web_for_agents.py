@@ -90,6 +90,8 @@ class FakeWeb:
     blobs: dict[str, bytes] = field(default_factory=dict)
     uploaded: list[str] = field(default_factory=list)
     caches: dict[str, bytes] = field(default_factory=dict)
+    # The keys of those that an agent asked for and had already.
+    unchanged: list[str] = field(default_factory=list)
     finished: dict[str, Any] | None = None
     violations: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -213,13 +215,18 @@ class _Handler(BaseHTTPRequestHandler):
         if key not in self.web.caches:
             self._error(404, "NOT_FOUND")
             return
-        self._send(200, self.web.caches[key], "application/zstd")
+        tag = hashlib.sha256(self.web.caches[key]).hexdigest()
+        if f'"{tag}"' in self.headers.get("If-None-Match", ""):
+            self.web.unchanged.append(key)
+            self._send(304, b"", tag=tag)
+        else:
+            self._send(200, self.web.caches[key], "application/zstd", tag=tag)
 
     def _put_cache(self, key: str, body: bytes) -> None:
         if not CACHE_KEY.fullmatch(key):
             self.web.violations.append(f"a cache key {key!r}")
         self.web.caches[key] = body
-        self._json(201, {})
+        self._send(204, b"", tag=hashlib.sha256(body).hexdigest())
 
     def _finish(self, body: Any) -> None:
         if set(body) != {"outcome", "reason"} or body["outcome"] not in ("built", "failed"):
@@ -270,10 +277,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _error(self, status: int, code: str) -> None:
         self._json(status, {"error": {"code": code, "message": code}})
 
-    def _send(self, status: int, body: bytes, content_type: str) -> None:
+    def _send(self, status: int, body: bytes, content_type: str = "text/plain", tag: str | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
+        if tag:
+            self.send_header("ETag", f'"{tag}"')
         self.end_headers()
         self.wfile.write(body)
 

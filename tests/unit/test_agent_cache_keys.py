@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from autostack.agent.cache import cache_keys
+from autostack.agent.cache_keys import cache_keys
 from autostack.agent.detect import make_plan
 from autostack.agent.order import BuildSettings
 
