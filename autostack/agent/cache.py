@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import zstandard
 
 from autostack.agent.context import Build
 from autostack.agent.detect import Plan
 from autostack.agent.errors import InfrastructureError
-from autostack.agent.files import is_folder, remove_tree
+from autostack.agent.files import folders_like, is_folder, remove_tree
 from autostack.agent.runner import Runner, discard
 from autostack.agent.sandbox import HOME, SOURCE
 from autostack.agent.shelf import Shelf
@@ -44,8 +44,9 @@ def has_modules(folder: Path, plan: Plan) -> bool:
 def restore_modules(build: Build, plan: Plan, key: str) -> Build | None:
     """Return the build with its `node_modules`, beneath its clone or in it, or None if they cannot be had."""
     layered = build.with_runner(build.runner.with_sandbox(layered=True))
-    if build.shelf and layered.runner.run("true", discard).exit_code == 0:
-        return layered if _restore_beneath(build, build.shelf, plan, key) else None
+    works = build.shelf is not None and layered.runner.run("true", discard).exit_code == 0
+    if build.shelf and works and _restore_beneath(build, build.shelf, plan, key):
+        return layered
     if _restore(build, build.runner, key, SOURCE) is not None and has_modules(build.source, plan):
         return build
     # Of a broken archive nothing may be left.
@@ -78,13 +79,17 @@ def save_downloads(build: Build, plan: Plan, key: str) -> None:
 def _restore_beneath(build: Build, shelf: Shelf, plan: Plan, key: str) -> bool:
     """Fill the folder beneath the clone: from the shelf if what web has lies there, else from web."""
     modules = build.runner.sandbox.workspace.modules
-    if _take(build, shelf, key, modules):
-        return True
-    tag = _restore(build, build.runner.with_sandbox(at_source=modules), key, SOURCE)
-    if tag is None or not has_modules(modules, plan):
-        return False
-    shelf.keep(key, tag, modules)
-    return True
+    if not _take(build, shelf, key, modules):
+        tag = _restore(build, build.runner.with_sandbox(at_source=modules), key, SOURCE)
+        if tag is None or not has_modules(modules, plan):
+            return False
+        shelf.keep(key, tag, modules)
+    return not _are_published(modules, plan)
+
+
+def _are_published(modules: Path, plan: Plan) -> bool:
+    """Tell whether a folder of packages lies in the output: what is uploaded is read from the clone alone."""
+    return any(folders_like(modules, output) for output in plan.outputs if output not in (PurePosixPath(), plan.root))
 
 
 def _take(build: Build, shelf: Shelf, key: str, target: Path) -> bool:

@@ -127,3 +127,14 @@ def names_in(root: Path, relative: PurePosixPath) -> list[str]:
             return sorted(os.listdir(folder))
     except (FileNotFoundError, UnsafePath):
         return []
+
+
+def folders_like(root: Path, pattern: PurePosixPath) -> list[PurePosixPath]:
+    """Return the folders that a pattern stands for: `dist/*/browser` is one for each folder in `dist`."""
+    folders = [PurePosixPath()]
+    for part in pattern.parts:
+        if part == "*":
+            folders = [folder / name for folder in folders for name in names_in(root, folder)]
+        else:
+            folders = [folder / part for folder in folders]
+    return [folder for folder in folders if is_folder(root, folder)]

@@ -18,7 +18,7 @@ from autostack.agent.context import Build
 from autostack.agent.detect import Plan, make_plan
 from autostack.agent.errors import AttemptEnded, BuildFailed, InfrastructureError
 from autostack.agent.explain import explain
-from autostack.agent.files import is_folder, names_in
+from autostack.agent.files import folders_like, names_in
 from autostack.agent.guards import Cancelled, Deadline, Disk, Memory, Processes
 from autostack.agent.host import Host, Node, inspect_host
 from autostack.agent.logs import Log, Shipper
@@ -199,7 +199,7 @@ def find_output(source: Path, plan: Plan) -> PurePosixPath:
 
     Raises BuildFailed if there is none, with the framework's hint.
     """
-    candidates = [folder for pattern in plan.outputs for folder in _expand(source, pattern)]
+    candidates = [folder for pattern in plan.outputs for folder in folders_like(source, pattern)]
     with_page = [folder for folder in candidates if "index.html" in names_in(source, folder)]
     # A folder that is named alone is looked at as it is: what is wrong with it is then said of it.
     chosen = [*with_page, *(folder for folder in candidates if names_in(source, folder))]
@@ -208,17 +208,6 @@ def find_output(source: Path, plan: Plan) -> PurePosixPath:
         return (chosen or [plan.outputs[0]])[0]
     names = ", ".join(f"`{path}`" for path in plan.outputs)
     raise BuildFailed(f"The build made no output folder: looked for {names}" + (f". {hint}" if hint else ""))
-
-
-def _expand(source: Path, pattern: PurePosixPath) -> list[PurePosixPath]:
-    """Return the folders that a candidate stands for: `dist/*/browser` is one for each folder in `dist`."""
-    folders = [PurePosixPath()]
-    for part in pattern.parts:
-        if part == "*":
-            folders = [folder / name for folder in folders for name in names_in(source, folder)]
-        else:
-            folders = [folder / part for folder in folders]
-    return [folder for folder in folders if is_folder(source, folder)]
 
 
 def _deliver(build: Build, plan: Plan) -> None:

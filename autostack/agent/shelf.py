@@ -27,7 +27,7 @@ class Shelf:
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
-        self._kept: list[tuple[str, Path]] = []
+        self._kept: dict[Path, str] = {}
 
     def tags(self, key: str) -> list[str]:
         """Return the tags of the folders that are there for a key."""
@@ -47,16 +47,21 @@ class Shelf:
         return False
 
     def keep(self, key: str, tag: str, folder: Path) -> None:
-        """Have a folder put on the shelf at the end of the build. One without a tag could never be asked for."""
+        """Have a folder put on the shelf at the end of the build, under what it holds now.
+
+        One without a tag could never be asked for.
+        """
+        self._kept.pop(folder, None)
         if tag:
-            self._kept.append((f"{key}.{tag}", folder))
+            self._kept[folder] = f"{key}.{tag}"
 
     def put_back(self) -> None:
         """Move to the shelf what was taken or is to be kept, if it has no such folder; then let go of the oldest."""
-        for name, folder in self._kept:
+        for folder, name in self._kept.items():
+            # It is a cache: without it the next build takes longer.
             with contextlib.suppress(OSError):
                 self._put(name, folder)
-        self._kept = []
+        self._kept.clear()
 
     def _put(self, name: str, folder: Path) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

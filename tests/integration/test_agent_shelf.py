@@ -119,6 +119,20 @@ def test_a_packages_folder_of_a_monorepo_lies_where_it_was(tmp_path: Path) -> No
         assert site.web.content("/index.html") == b"Hello"
 
 
+def test_packages_that_are_published_are_so_by_every_build(tmp_path: Path) -> None:
+    install = f"{INSTALL} && mkdir -p public && cp -r node_modules public/"
+    settings = {"installCommand": install, "buildCommand": "echo hi > public/index.html", "outputDir": "public"}
+    with make_site(tmp_path, FILES) as site:
+        paths = []
+        for _ in range(3):
+            site.order(settings=settings)
+            site.build()
+            paths.append(site.web.paths)
+        assert "install skipped" in site.web.log
+        assert "/node_modules/greeting/index.js" in paths[0]
+        assert paths[0] == paths[1] == paths[2]
+
+
 @as_root
 def test_an_ordinary_users_build_has_them_too() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as home, make_site(Path(home), FILES) as site:
