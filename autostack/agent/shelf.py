@@ -77,11 +77,11 @@ class Shelf:
         for place, entry in enumerate(sorted(self._entries(), key=lambda entry: -entry.used_at)):
             kept += entry.size
             if kept > self._max_bytes or place >= MAX_FOLDERS:
-                gone = self._folder / f".{entry.path.name}"
                 with contextlib.suppress(FileNotFoundError):
                     # Out of everybody's way first: nobody may take half of it.
-                    entry.path.rename(gone)
-                    remove_tree(gone)
+                    entry.path.rename(self._folder / f".{entry.path.name}")
+        # With what an agent left that was killed here.
+        remove_tree(*self._folder.glob(".*"))
 
     def _entries(self) -> list[_Entry]:
         entries = []
