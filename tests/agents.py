@@ -59,6 +59,7 @@ class Site:
             errors = agent.stderr.read().decode() if agent.stderr else ""
             agent.wait()
         assert "Traceback" not in errors, errors
+        assert "not saved" not in errors, errors
         return code
 
     def order(self, **changes: Any) -> None:

@@ -69,11 +69,11 @@ def save_modules(build: Build, plan: Plan, key: str) -> None:
 
 
 def save_downloads(build: Build, plan: Plan, key: str) -> None:
-    """Save what the package manager has downloaded. Raises InfrastructureError if that fails or is too large."""
-    folders = shlex.join(DOWNLOADS[plan.manager.name] if plan.manager else ())
-    # Of the folders named, those that exist: a manager has one of its possible places.
-    script = f'cd {HOME} && set -- && for d in {folders}; do [ -d "$d" ] && set -- "$@" "$d"; done; tar -cf - "$@"'
-    _save(build, key, script)
+    """Save what the package manager has downloaded, if anything. Raises InfrastructureError as above."""
+    home = build.runner.sandbox.workspace.home
+    possible = DOWNLOADS[plan.manager.name] if plan.manager else ()
+    if folders := [folder for folder in possible if is_folder(home, PurePosixPath(folder))]:
+        _save(build, key, shlex.join(["tar", "-C", HOME, "-cf", "-", *folders]))
 
 
 def _restore_beneath(build: Build, shelf: Shelf, plan: Plan, key: str) -> bool:
