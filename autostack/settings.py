@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     port: int = Field(8000, alias="PORT")
     web_workers: int = Field(2, alias="WEB_CONCURRENCY", ge=1)
     web_threads: int = Field(64, alias="WEB_THREADS", ge=2)
+    max_sockets: int | None = Field(None, alias="MAX_SOCKETS", ge=1)
+    max_sockets_per_user: int = Field(16, alias="MAX_SOCKETS_PER_USER", ge=1)
+    max_sockets_per_address: int = Field(32, alias="MAX_SOCKETS_PER_ADDRESS", ge=1)
     proxy_host: str = Field("127.0.0.1", alias="PROXY_HOST")
     proxy_port: int = Field(8080, alias="PROXY_PORT")
 
@@ -197,6 +200,11 @@ class Settings(BaseSettings):
     @property
     def agents_reach_web_at(self) -> str:
         return (self.agent_api_url or self.app_url).rstrip("/")
+
+    @property
+    def sockets_at_once(self) -> int:
+        """How many websockets one process has open: what is left are threads for requests."""
+        return self.max_sockets or max(1, self.web_threads * 3 // 4)
 
     @property
     def mail_sender(self) -> str:

@@ -115,6 +115,11 @@ def session_of_secret(secret: str) -> Session | None:
     return _live_session(Session.token == digest(secret))
 
 
+def is_live(session_id: uuid.UUID) -> bool:
+    """Tell whether a session that was live has not ended since."""
+    return _live_session(Session.id == session_id) is not None
+
+
 def session_of_access_token(token: str) -> Session | None:
     """Return the live session, its user loaded, that an access token speaks for."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from typing import Literal
 
 from redis.exceptions import RedisError
 from sqlalchemy import event
@@ -16,8 +17,8 @@ log = logging.getLogger(__name__)
 PENDING = "deployments_to_announce"
 
 
-def channel(deployment_id: uuid.UUID) -> str:
-    """Return the pub/sub channel of one deployment."""
+def channel(deployment_id: uuid.UUID | Literal["*"]) -> str:
+    """Return the pub/sub channel of one deployment, or the pattern of all."""
     return f"autostack:deployment:{deployment_id}"
 
 

@@ -4,41 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
+import threading
 import uuid
-from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
-from flask import Blueprint, request
+from flask import Blueprint, Flask, current_app, request
 from flask_login import current_user
 from pydantic import Field
-from redis.client import PubSub
-from redis.exceptions import RedisError
+from redis import Redis
 from simple_websocket import ConnectionClosed, Server
 
 from autostack.accounts import service as accounts
-from autostack.accounts.models import User
-from autostack.deployments import ansi, events, hosts, logs, service
+from autostack.accounts.identity import current_session
+from autostack.accounts.models import Session, User
+from autostack.deployments import ansi, hosts, logs, service
 from autostack.deployments.models import Deployment, DeploymentLog
 from autostack.deployments.schemas import MAX_SEQ
 from autostack.deployments.service import DeploymentNotFound
 from autostack.deployments.status import Status
+from autostack.deployments.wake_ups import WakeUps
 from autostack.errors import Invalid
-from autostack.extensions import db, redis, settings, sock
+from autostack.extensions import db, settings, sock
 from autostack.web.access import public
+from autostack.web.rate_limits import address
 from autostack.web.schemas import Schema
+from autostack.web.seats import Seats
 from autostack.web.times import duration, iso
 
 sockets = Blueprint("deployments_stream", __name__, url_prefix="/api/deployments")
 
 # How long a client may take to say what it wants.
 SUBSCRIBE_TIMEOUT_S = 10
+REFUSAL_TIMEOUT_S = 1
 # Between looks at PostgreSQL that nobody asked for: the net under Redis's messages.
 POLL_S = 2.0
 # After the last event the client closes; one that doesn't is closed.
 LINGER_S = 10
-POLICY_VIOLATION, NORMAL = 1008, 1000
+POLICY_VIOLATION, TRY_AGAIN_LATER, NORMAL = 1008, 1013, 1000
+EXTENSION = "autostack_stream"
 
 
 class SubscribeIn(Schema):
@@ -54,34 +58,67 @@ class SubscribeIn(Schema):
 @public
 def stream(socket: Server, id: uuid.UUID) -> None:
     """Send a deployment's log from where the client stands, and its changes, until it has ended."""
-    deployment = _readable(id)
-    wish = _subscription(socket, id) if deployment else None
-    if wish is None:
-        socket.close(POLICY_VIOLATION, "Not allowed")
+    session = _session()
+    if session is None or not _may_read(session.user, id):
+        _refuse(socket, POLICY_VIOLATION, "Not allowed")
         return
-    with contextlib.suppress(ConnectionClosed), _wake_ups(id) as wake_up:
-        _follow(socket, wish, wake_up)
+    with _seats().seat(_limits(session.user)) as free:
+        if not free:
+            _refuse(socket, TRY_AGAIN_LATER, "Too many open connections")
+        elif wish := _subscription(socket, id):
+            with contextlib.suppress(ConnectionClosed), _wake_ups().of(id) as wake_up:
+                _follow(socket, wish, session.id, wake_up)
+        else:
+            socket.close(POLICY_VIOLATION, "Not allowed")
 
 
-def _readable(id: uuid.UUID) -> Deployment | None:
-    """Return the deployment if the caller may read it: by `?token=`, or by cookie from a page of ours."""
-    user = _user()
+def _refuse(socket: Server, code: int, why: str) -> None:
+    # A connection that is closed with something unread is reset, and the client never learns why.
+    with contextlib.suppress(ConnectionClosed):
+        socket.receive(timeout=REFUSAL_TIMEOUT_S)
+        socket.close(code, why)
+
+
+def register(app: Flask, redis: Redis) -> None:
+    """Have the application's sockets share one subscription to Redis, and be counted together."""
+    app.extensions[EXTENSION] = Seats(), WakeUps(redis)
+
+
+def _seats() -> Seats:
+    return cast(Seats, current_app.extensions[EXTENSION][0])
+
+
+def _wake_ups() -> WakeUps:
+    return cast(WakeUps, current_app.extensions[EXTENSION][1])
+
+
+def _limits(user: User) -> dict[str, int]:
+    known = settings()
+    return {
+        "process": known.sockets_at_once,
+        f"user:{user.id}": known.max_sockets_per_user,
+        f"address:{address()}": known.max_sockets_per_address,
+    }
+
+
+def _may_read(user: User, id: uuid.UUID) -> bool:
     try:
-        return service.deployment_of(user, id) if user else None
+        service.deployment_of(user, id)
     except DeploymentNotFound:
-        return None
+        return False
+    return True
 
 
-def _user() -> User | None:
+def _session() -> Session | None:
+    """Return the caller's session: by `?token=`, or by cookie from a page of ours."""
     token = request.args.get("token")
     if token is not None:
-        session = accounts.session_of_access_token(token)
-        return session.user if session else None
+        return accounts.session_of_access_token(token)
     # Browsers send cookies with any site's websockets: only the Origin tells whose page it was.
     origin = urlsplit(request.headers.get("Origin", ""))
     if origin.netloc not in {request.host, urlsplit(settings().app_url).netloc}:
         return None
-    return current_user._get_current_object() if current_user.is_authenticated else None
+    return current_session() if current_user.is_authenticated else None
 
 
 def _subscription(socket: Server, id: uuid.UUID) -> SubscribeIn | None:
@@ -93,12 +130,17 @@ def _subscription(socket: Server, id: uuid.UUID) -> SubscribeIn | None:
     return wish if wish.deployment_id == id else None
 
 
-def _follow(socket: Server, wish: SubscribeIn, wake_up: PubSub | None) -> None:
+def _follow(socket: Server, wish: SubscribeIn, session_id: uuid.UUID, wake_up: threading.Event) -> None:
     after, told = wish.after, None
     while socket.connected:
+        wake_up.clear()
         # The state first: what is final by then has no line that the next query would miss.
         deployment = db.session.get(Deployment, wish.deployment_id)
         if deployment is None:
+            return
+        # Who has logged out since, or was logged out, reads no further.
+        if not accounts.is_live(session_id):
+            socket.close(POLICY_VIOLATION, "The session has ended")
             return
         status, last_words = deployment.state, _last_words(deployment)
         after = _send_lines(socket, wish, after)
@@ -110,7 +152,7 @@ def _follow(socket: Server, wish: SubscribeIn, wake_up: PubSub | None) -> None:
             return
         # Neither a transaction nor a connection of the pool is held while we wait.
         db.session.rollback()
-        _wait(wake_up)
+        wake_up.wait(POLL_S)
 
 
 def _send_lines(socket: Server, wish: SubscribeIn, after: int) -> int:
@@ -148,27 +190,3 @@ def _take_leave(socket: Server, last_words: dict[str, Any]) -> None:
     with contextlib.suppress(ConnectionClosed):
         socket.receive(timeout=LINGER_S)
     socket.close(NORMAL)
-
-
-@contextlib.contextmanager
-def _wake_ups(id: uuid.UUID) -> Iterator[PubSub | None]:
-    """Listen for the deployment's changes; None while Redis is away."""
-    listener: PubSub = redis().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
-    try:
-        listener.subscribe(events.channel(id))
-    except RedisError:
-        yield None
-        return
-    with contextlib.closing(listener):
-        yield listener
-
-
-def _wait(wake_up: PubSub | None) -> None:
-    """Return when there is something new, or after a while."""
-    if wake_up is None:
-        time.sleep(POLL_S)
-        return
-    try:
-        wake_up.get_message(timeout=POLL_S)
-    except RedisError:
-        time.sleep(POLL_S)

@@ -88,9 +88,9 @@ def _register_features(app: Flask) -> None:
     from autostack.accounts.api import user_api
     from autostack.accounts.pages import pages as accounts_pages
     from autostack.builds.agent_api import api as agent_api
+    from autostack.deployments import stream
     from autostack.deployments.api import api as deployments_api
     from autostack.deployments.pages import pages as deployments_pages
-    from autostack.deployments.stream import sockets as deployments_stream
     from autostack.projects.api import api as projects_api
     from autostack.projects.pages import pages as projects_pages
 
@@ -100,12 +100,13 @@ def _register_features(app: Flask) -> None:
         agent_api,
         deployments_api,
         deployments_pages,
-        deployments_stream,
+        stream.sockets,
         projects_api,
         projects_pages,
         user_api,
     ):
         app.register_blueprint(blueprint)
+    stream.register(app, app.extensions["autostack_redis"])
     app.add_url_rule("/healthz", view_func=healthz)
 
 

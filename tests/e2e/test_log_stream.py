@@ -9,12 +9,16 @@ import pytest
 from simple_websocket import Client, ConnectionClosed
 
 from tests.git_server import make_repository, serve_repositories
-from tests.stack import running_stack
+from tests.stack import PASSWORD, running_stack
+
+POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
+CAPS = {"MAX_SOCKETS": "5", "MAX_SOCKETS_PER_ADDRESS": "4", "MAX_SOCKETS_PER_USER": "3"}
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+    # One process, so that all sockets are counted together.
+    with running_stack(tmp_path_factory.mktemp("stack"), env={"WEB_CONCURRENCY": "1", **CAPS}) as running:
         yield running
 
 
@@ -29,15 +33,22 @@ def token(stack, strangers_token):
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory):
+def repositories(tmp_path_factory):
+    """A folder of repositories, and the server that they are cloned from."""
     folder = tmp_path_factory.mktemp("repositories")
+    with serve_repositories(folder) as server:
+        yield folder, server
+
+
+@pytest.fixture(scope="module")
+def repository(repositories):
+    folder, server = repositories
     script = (
         "process.stdout.write('\\u001b[31mred <b>\\u001b[0m\\n');require('fs').cpSync('page','dist',{recursive:true})"
     )
     manifest = json.dumps({"name": "colours", "scripts": {"build": "node build.js"}})
     make_repository(folder / "colours", {"package.json": manifest, "build.js": script, "page/index.html": "hi"})
-    with serve_repositories(folder) as server:
-        yield server.url("colours")
+    return server.url("colours")
 
 
 def listen(stack, deployment_id, token, subscription=None):
@@ -120,4 +131,58 @@ def test_a_message_nested_too_deeply_ends_the_connection_as_not_allowed(stack, t
     socket.send("[" * 4000)
     with pytest.raises(ConnectionClosed) as closed:
         socket.receive(timeout=30)
-    assert closed.value.reason == 1008
+    assert closed.value.reason == POLICY_VIOLATION
+
+
+def connect(stack, deployment_id, token):
+    """Open a socket, subscribe and hear something; return it, or the code that the server closed it with."""
+    address = f"ws://127.0.0.1:{stack.port}/api/deployments/{deployment_id}/logs/stream?token={token}"
+    try:
+        socket = Client(address)
+        socket.send(json.dumps({"type": "subscribe", "deploymentId": deployment_id}))
+        assert json.loads(socket.receive(timeout=60))
+    except ConnectionClosed as closed:
+        return closed.reason
+    return socket
+
+
+def closed_with(socket):
+    """Return the code that the server closes a socket with, after whatever it says first."""
+    try:
+        while socket.receive(timeout=30) is not None:
+            pass
+    except ConnectionClosed as closed:
+        return closed.reason
+    return None
+
+
+@pytest.fixture
+def endless(stack, token, repositories):
+    """A deployment that goes on building until it is cancelled."""
+    folder, server = repositories
+    name = f"endless-{uuid.uuid4().hex[:8]}"
+    manifest = json.dumps({"name": "endless", "scripts": {"build": "echo at it; sleep 600"}})
+    make_repository(folder / name, {"package.json": manifest})
+    deployment = stack.deploy(server.url(name))
+    yield deployment["id"]
+    stack.call("POST", f"/api/deployments/{deployment['id']}/cancel")
+
+
+def test_a_user_has_only_so_many_open_at_once(stack, token, endless):
+    sockets = [connect(stack, endless, token) for _ in range(3)]
+    assert connect(stack, endless, token) == TRY_AGAIN_LATER
+    sockets.pop().close()
+    # That one was closed is noticed in a moment.
+    while isinstance(again := connect(stack, endless, token), int):
+        assert again == TRY_AGAIN_LATER
+    for socket in (*sockets, again):
+        socket.close()
+
+
+def test_a_socket_ends_with_the_session_that_opened_it(stack, endless):
+    credentials = {"email": "alice@example.com", "password": PASSWORD}
+    session = stack.call("POST", "/api/auth/login", credentials)["token"]
+    socket = connect(stack, endless, session)
+    logged_out = stack.client.post("/api/auth/logout", headers={"Authorization": f"Bearer {session}"})
+    assert logged_out.status_code == 204
+    assert closed_with(socket) == POLICY_VIOLATION

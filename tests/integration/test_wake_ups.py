@@ -1,0 +1,66 @@
+"""One subscription of a process wakes all who watch."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+from redis import Redis
+
+from autostack.deployments import events
+from autostack.deployments.wake_ups import WakeUps
+
+TIMEOUT_S = 30
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    with Redis.from_url(redis_url, socket_timeout=3) as client:
+        yield client
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def subscriptions(redis: Redis) -> int:
+    return int(redis.pubsub_numpat())
+
+
+def publish_until(redis: Redis, deployment_id: uuid.UUID, condition: Callable[[], bool]) -> None:
+    def published() -> bool:
+        redis.publish(events.channel(deployment_id), b"changed")
+        return condition()
+
+    wait_until(published)
+
+
+def test_many_watchers_have_one_subscription_and_none_is_left_after_them(redis: Redis) -> None:
+    before, hub, one, other = subscriptions(redis), WakeUps(redis), uuid.uuid4(), uuid.uuid4()
+    with hub.of(one) as first, hub.of(one) as second, hub.of(other) as third:
+        # What is between the last look and the subscription is not told: all are woken once.
+        for event in (first, second, third):
+            assert event.wait(TIMEOUT_S)
+            event.clear()
+        assert subscriptions(redis) == before + 1
+        redis.publish(events.channel(one), b"changed")
+        assert first.wait(TIMEOUT_S)
+        assert second.wait(TIMEOUT_S)
+        assert not third.is_set()
+    wait_until(lambda: subscriptions(redis) == before)
+    with hub.of(other) as later:
+        assert later.wait(TIMEOUT_S)
+
+
+def test_a_connection_that_is_lost_is_made_again(redis: Redis) -> None:
+    hub, watched = WakeUps(redis), uuid.uuid4()
+    with hub.of(watched) as event:
+        assert event.wait(TIMEOUT_S)
+        redis.client_kill_filter(_type="pubsub")
+        event.clear()
+        publish_until(redis, watched, event.is_set)
