@@ -57,6 +57,11 @@ class PayloadTooLarge(AutostackError):
     status = 413
 
 
+class UnsupportedMediaType(AutostackError):
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
+
+
 class Invalid(AutostackError):
     """Input that cannot be accepted. `details` maps each field to what is wrong with it."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, make_response
+from flask import Blueprint, Response
 
 from autostack.accounts import identity, service
 from autostack.accounts.schemas import (
@@ -22,9 +22,11 @@ from autostack.accounts.schemas import (
     UserOut,
     VerifyEmailIn,
 )
+from autostack.accounts.service import EmailTaken, InvalidCredentials, InvalidLink
+from autostack.errors import Invalid, Unauthorized
 from autostack.web.access import me, public, signed_in
+from autostack.web.operations import operation
 from autostack.web.rate_limits import limit_authentication
-from autostack.web.schemas import answer, read_json
 
 RESET_ASKED_FOR = "If there is an account with this address, a mail with a link is on its way to it."
 
@@ -42,109 +44,156 @@ def keep_out_of_caches(response: Response) -> Response:
 @api.post("/signup")
 @public
 @limit_authentication
-def sign_up() -> Response:
-    given = read_json(SignUpIn)
-    user = service.sign_up(given.name, given.email, given.password)
-    return answer(TokensOut.of(user, service.open_api_session(user)), 201)
+@operation(status=201, raises=[EmailTaken])
+def sign_up(body: SignUpIn) -> TokensOut:
+    """Sign up.
+
+    Makes an account, signs it in and mails a link that confirms the address.
+    """
+    user = service.sign_up(body.name, body.email, body.password)
+    return TokensOut.of(user, service.open_api_session(user))
 
 
 @api.post("/login")
 @public
 @limit_authentication
-def log_in() -> Response:
-    given = read_json(LogInIn)
-    user = service.log_in(given.email, given.password)
-    return answer(TokensOut.of(user, service.open_api_session(user)))
+@operation(raises=[InvalidCredentials])
+def log_in(body: LogInIn) -> TokensOut:
+    """Log in."""
+    user = service.log_in(body.email, body.password)
+    return TokensOut.of(user, service.open_api_session(user))
 
 
 @api.post("/refresh")
 @public
-def refresh() -> Response:
-    return answer(TokensOut.of(*service.refresh(read_json(RefreshIn).refresh_token)))
+@operation(raises=[Unauthorized])
+def refresh(body: RefreshIn) -> TokensOut:
+    """Get new tokens.
+
+    The refresh token that was given is used up. One that comes a second time ends its session.
+    """
+    return TokensOut.of(*service.refresh(body.refresh_token))
 
 
 @api.post("/logout")
 @signed_in
-def log_out() -> Response:
+@operation()
+def log_out() -> None:
+    """Log out.
+
+    Ends the session that the request came with.
+    """
     identity.end_session()
-    return make_response("", 204)
 
 
 @api.get("/session")
 @signed_in
-def show_session() -> Response:
-    return answer(SessionOut.of(identity.current_session()))
+@operation()
+def show_session() -> SessionOut:
+    """Show the session that the request comes with."""
+    return SessionOut.of(identity.current_session())
 
 
 @api.post("/forgot-password")
 @public
 @limit_authentication
-def forgot_password() -> Response:
-    service.ask_for_reset(read_json(ForgotPasswordIn).email)
-    return answer(MessageOut(message=RESET_ASKED_FOR))
+@operation()
+def forgot_password(body: ForgotPasswordIn) -> MessageOut:
+    """Ask for a link to a new password.
+
+    The answer is the same whether or not there is such an account.
+    """
+    service.ask_for_reset(body.email)
+    return MessageOut(message=RESET_ASKED_FOR)
 
 
 @api.post("/reset-password")
 @public
 @limit_authentication
-def reset_password() -> Response:
-    given = read_json(ResetPasswordIn)
-    service.reset_password(given.token, given.password)
-    return answer(MessageOut(message="The password is changed. Log in with the new one."))
+@operation(raises=[InvalidLink])
+def reset_password(body: ResetPasswordIn) -> MessageOut:
+    """Choose a new password, with the secret of the link.
+
+    Ends all sessions of the account.
+    """
+    service.reset_password(body.token, body.password)
+    return MessageOut(message="The password is changed. Log in with the new one.")
 
 
 @api.post("/verify-email")
 @public
 @limit_authentication
-def verify_email() -> Response:
-    service.verify_email(read_json(VerifyEmailIn).token)
-    return answer(MessageOut(message="The e-mail address is confirmed."))
+@operation(raises=[InvalidLink])
+def verify_email(body: VerifyEmailIn) -> MessageOut:
+    """Confirm an e-mail address, with the secret of the link."""
+    service.verify_email(body.token)
+    return MessageOut(message="The e-mail address is confirmed.")
 
 
 @api.post("/resend-verification")
 @signed_in
 @limit_authentication
-def resend_verification() -> Response:
+@operation()
+def resend_verification() -> MessageOut:
+    """Ask for another link that confirms the e-mail address."""
     service.ask_for_verification(me())
-    return answer(MessageOut(message="A mail with a new link is on its way."))
+    return MessageOut(message="A mail with a new link is on its way.")
 
 
 @user_api.get("/profile")
 @signed_in
-def show_profile() -> Response:
-    return answer(UserOut.of(me()))
+@operation()
+def show_profile() -> UserOut:
+    """Show your profile."""
+    return UserOut.of(me())
 
 
 @user_api.put("/profile")
 @signed_in
-def change_profile() -> Response:
-    return answer(UserOut.of(service.update_profile(me(), read_json(ProfileIn).name)))
+@operation()
+def change_profile(body: ProfileIn) -> UserOut:
+    """Change your name."""
+    return UserOut.of(service.update_profile(me(), body.name))
 
 
 @user_api.get("/preferences")
 @signed_in
-def show_preferences() -> Response:
-    return answer(PreferencesOut.of(me().preferences))
+@operation()
+def show_preferences() -> PreferencesOut:
+    """Show your preferences."""
+    return PreferencesOut.of(me().preferences)
 
 
 @user_api.put("/preferences")
 @signed_in
-def change_preferences() -> Response:
-    return answer(PreferencesOut.of(service.update_preferences(me(), read_json(PreferencesIn).changes())))
+@operation()
+def change_preferences(body: PreferencesIn) -> PreferencesOut:
+    """Change your preferences.
+
+    What is absent stays as it is.
+    """
+    return PreferencesOut.of(service.update_preferences(me(), body.changes()))
 
 
 @user_api.put("/password")
 @signed_in
 @limit_authentication
-def change_password() -> Response:
-    given = read_json(ChangePasswordIn)
-    service.change_password(identity.current_session(), given.current_password, given.new_password)
-    return make_response("", 204)
+@operation(raises=[Invalid])
+def change_password(body: ChangePasswordIn) -> None:
+    """Change your password.
+
+    Ends all your other sessions.
+    """
+    service.change_password(identity.current_session(), body.current_password, body.new_password)
 
 
 @user_api.delete("/account")
 @signed_in
 @limit_authentication
-def delete_account() -> Response:
-    service.delete_account(me(), read_json(DeleteAccountIn).password)
-    return make_response("", 204)
+@operation(raises=[Invalid])
+def delete_account(body: DeleteAccountIn) -> None:
+    """Delete your account.
+
+    With all its projects, deployments, sites and sessions, for good.
+    """
+    service.delete_account(me(), body.password)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from autostack.accounts import passwords
 from autostack.accounts.models import Session, User, UserPreferences
@@ -24,11 +24,26 @@ def _choosable(password: str) -> str:
     return password
 
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Email = Annotated[str, StringConstraints(pattern=EMAIL, max_length=MAX_EMAIL_CHARACTERS), AfterValidator(normal_email)]
-Password = Annotated[str, StringConstraints(strip_whitespace=False, min_length=1, max_length=MAX_PASSWORD_CHARACTERS)]
-Secret = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$"),
+    Field(examples=["Ada Lovelace"]),
+]
+Email = Annotated[
+    str,
+    StringConstraints(pattern=EMAIL, max_length=MAX_EMAIL_CHARACTERS),
+    AfterValidator(normal_email),
+    Field(examples=["ada@example.com"]),
+]
+Password = Annotated[
+    str,
+    StringConstraints(strip_whitespace=False, min_length=1, max_length=MAX_PASSWORD_CHARACTERS),
+    Field(examples=["correct horse battery staple"]),
+]
+Secret = Annotated[str, StringConstraints(min_length=1, max_length=200), Field(examples=["kRk0_cXbW3xq"])]
 NewPassword = Annotated[Password, AfterValidator(_choosable)]
+AccessToken = Annotated[str, Field(examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"])]
+RefreshToken = Annotated[str, Field(examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6InJlZnJlc2gifQ"])]
 
 
 class SignUpIn(Schema):
@@ -44,7 +59,7 @@ class LogInIn(Schema):
 
 
 class RefreshIn(Schema):
-    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    refresh_token: Annotated[RefreshToken, StringConstraints(min_length=1, max_length=4096)]
 
 
 class ForgotPasswordIn(Schema):
@@ -86,11 +101,11 @@ class PreferencesIn(Schema):
 
 
 class MessageOut(Schema):
-    message: str
+    message: str = Field(examples=["The e-mail address is confirmed."])
 
 
 class PreferencesOut(Schema):
-    theme: str
+    theme: str = Field(examples=["system"])
     email_notifications: bool
     deployment_success_notifications: bool
     deployment_failure_notifications: bool
@@ -107,9 +122,9 @@ class PreferencesOut(Schema):
 
 class UserOut(Schema):
     id: uuid.UUID
-    name: str
-    email: str
-    avatar_url: str | None
+    name: str = Field(examples=["Ada Lovelace"])
+    email: str = Field(examples=["ada@example.com"])
+    avatar_url: str | None = Field(examples=["https://avatars.githubusercontent.com/u/1"])
     email_verified: bool
     created_at: Time
 
@@ -128,9 +143,9 @@ class UserOut(Schema):
 class TokensOut(Schema):
     """`expires_in` is in seconds."""
 
-    token: str
-    refresh_token: str
-    expires_in: int
+    token: AccessToken
+    refresh_token: RefreshToken
+    expires_in: int = Field(examples=[604_800])
     user: UserOut
 
     @classmethod

@@ -4,85 +4,125 @@ from __future__ import annotations
 
 import uuid
 
-from flask import Blueprint, Response, jsonify, make_response, request, stream_with_context, url_for
+from flask import Blueprint, Response, request, stream_with_context
 
 from autostack.deployments import logs, schemas, service
 from autostack.deployments.access import require_deployment
 from autostack.deployments.models import Deployment
-from autostack.deployments.schemas import DeploymentIn, LogLineOut, LogsIn, PaginationOut, SearchIn
+from autostack.deployments.schemas import (
+    DeploymentIn,
+    DeploymentOut,
+    DeploymentsOut,
+    LogsIn,
+    LogsOut,
+    RecentDeploymentsOut,
+    SearchIn,
+)
+from autostack.deployments.service import DeploymentEnded, DeploymentLive, DeploymentNotFound, DeploymentNotReady
 from autostack.deployments.status import Trigger
 from autostack.errors import Invalid
 from autostack.projects import service as projects
+from autostack.projects.service import ProjectNotFound
 from autostack.web.access import me, signed_in
+from autostack.web.operations import operation
 from autostack.web.rate_limits import limit_deployments
-from autostack.web.schemas import answer, read_json
 
 api = Blueprint("deployments_api", __name__, url_prefix="/api/deployments")
 
 
 @api.get("")
 @signed_in
-def list_deployments() -> Response:
-    query = SearchIn.parse(request.args)
+@operation()
+def list_deployments(query: SearchIn) -> DeploymentsOut:
+    """List your deployments, newest first.
+
+    `search` looks into repository, branch, author and commit; `building` is whatever has not ended.
+    """
     page = service.search(me(), text=query.search, status=query.status, page=query.page, limit=query.limit)
-    return jsonify(deployments=schemas.summaries(page.items), pagination=PaginationOut.of(page).as_json())
+    return DeploymentsOut.of(page)
 
 
 @api.get("/recent")
 @signed_in
-def recent() -> Response:
-    return jsonify(recentDeployments=schemas.summaries(service.recent_deployments(me())))
+@operation()
+def recent() -> RecentDeploymentsOut:
+    """List your newest deployments."""
+    return RecentDeploymentsOut(recent_deployments=schemas.summaries(service.recent_deployments(me())))
 
 
 @api.post("")
 @signed_in
 @limit_deployments
-def create() -> Response:
-    return _created(start(read_json(DeploymentIn), Trigger.API))
+@operation(status=201, location="deployments_api.show", raises=[Invalid, ProjectNotFound])
+def create(body: DeploymentIn) -> DeploymentOut:
+    """Deploy.
+
+    Names a project by `projectId`, or a `repository`: a Git URL, GitHub's `owner/name`, or the name of one of your
+    projects. A repository without a project gets one. Settings that are given are kept for the project.
+    """
+    return schemas.detail(start(body, Trigger.API))
 
 
 @api.get("/<uuid:id>")
 @signed_in
-def show(id: uuid.UUID) -> Response:
-    return answer(schemas.detail(require_deployment(id)))
+@operation(raises=[DeploymentNotFound])
+def show(id: uuid.UUID) -> DeploymentOut:
+    """Show a deployment, with the end of its log."""
+    return schemas.detail(require_deployment(id))
 
 
 @api.delete("/<uuid:id>")
 @signed_in
-def delete(id: uuid.UUID) -> Response:
+@operation(raises=[DeploymentNotFound, DeploymentLive])
+def delete(id: uuid.UUID) -> None:
+    """Delete a deployment.
+
+    One that is being built is cancelled. The one that production shows cannot be deleted.
+    """
     service.delete(require_deployment(id))
-    return make_response("", 204)
 
 
 @api.post("/<uuid:id>/cancel")
 @signed_in
-def cancel(id: uuid.UUID) -> Response:
-    return answer(schemas.detail(service.cancel(require_deployment(id))))
+@operation(raises=[DeploymentNotFound, DeploymentEnded])
+def cancel(id: uuid.UUID) -> DeploymentOut:
+    """Cancel a deployment that has not ended."""
+    return schemas.detail(service.cancel(require_deployment(id)))
 
 
 @api.post("/<uuid:id>/redeploy")
 @signed_in
 @limit_deployments
-def redeploy(id: uuid.UUID) -> Response:
-    return _created(service.redeploy(require_deployment(id), me()))
+@operation(status=201, location="deployments_api.show", raises=[DeploymentNotFound])
+def redeploy(id: uuid.UUID) -> DeploymentOut:
+    """Deploy the same commit again, with the project's settings of now."""
+    return schemas.detail(service.redeploy(require_deployment(id), me()))
 
 
 @api.post("/<uuid:id>/promote")
 @signed_in
-def promote(id: uuid.UUID) -> Response:
-    return answer(schemas.detail(service.promote(require_deployment(id))))
+@operation(raises=[DeploymentNotFound, DeploymentNotReady])
+def promote(id: uuid.UUID) -> DeploymentOut:
+    """Have production show this deployment.
+
+    One older than what is live is a roll-back: new deployments then don't go live until the project is resumed.
+    """
+    return schemas.detail(service.promote(require_deployment(id)))
 
 
 @api.get("/<uuid:id>/logs")
 @signed_in
-def show_logs(id: uuid.UUID) -> Response:
+@operation(raises=[DeploymentNotFound], media_types=["text/plain"])
+def show_logs(id: uuid.UUID, query: LogsIn) -> LogsOut | Response:
+    """Read a log.
+
+    Lines after the one numbered `after`; go on with `nextAfter`. With `Accept: text/plain`, all of it as a file.
+    Live, it is at the websocket `/api/deployments/{id}/logs/stream`.
+    """
     deployment = require_deployment(id)
     if request.accept_mimetypes.best_match(["application/json", "text/plain"]) == "text/plain":
         return as_download(deployment)
-    query = LogsIn.parse(request.args)
-    lines = logs.page(deployment.id, query.after, query.limit)
-    next_after = lines[-1].seq if lines else query.after
-    return jsonify(logs=[LogLineOut.of(line).as_json() for line in lines], nextAfter=next_after)
+    return LogsOut.of(logs.page(deployment.id, query.after, query.limit), query.after)
 
 
 def start(given: DeploymentIn, trigger: Trigger) -> Deployment:
@@ -100,10 +140,4 @@ def as_download(deployment: Deployment) -> Response:
     """Return the whole log as a text file, streamed."""
     response = Response(stream_with_context(logs.as_text(deployment.id)), mimetype="text/plain")
     response.headers["Content-Disposition"] = f'attachment; filename="{deployment.label}.log"'
-    return response
-
-
-def _created(deployment: Deployment) -> Response:
-    response = answer(schemas.detail(deployment), 201)
-    response.location = url_for("deployments_api.show", id=deployment.id)
     return response

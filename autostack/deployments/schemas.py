@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
@@ -11,9 +11,9 @@ from pydantic import Field, StringConstraints
 from autostack.deployments import ansi, hosts, logs
 from autostack.deployments.models import Deployment, DeploymentLog, DeploymentStage
 from autostack.deployments.service import FILTERS, MAX_PAGE_SIZE, Page
-from autostack.deployments.status import Status
+from autostack.deployments.status import Status, Trigger
 from autostack.extensions import settings
-from autostack.projects.schemas import BuildSettingsIn, RepositoryReference
+from autostack.projects.schemas import BuildSettingsIn, RepositoryReference, SiteUrl
 from autostack.web.schemas import Schema, Time
 from autostack.web.times import duration
 
@@ -21,6 +21,7 @@ SHORT_COMMIT = 7
 LOGS_IN_DETAIL = 200
 MAX_PAGE = 1_000_000
 MAX_SEQ = 2**53
+LINE = "[00:42] Build completed"
 
 
 class DeploymentIn(BuildSettingsIn):
@@ -37,7 +38,7 @@ class DeploymentIn(BuildSettingsIn):
 class SearchIn(Schema):
     """The query of a list of deployments."""
 
-    search: Annotated[str, StringConstraints(max_length=255)] = ""
+    search: Annotated[str, StringConstraints(max_length=255)] = Field("", examples=["main"])
     status: Annotated[str, StringConstraints(pattern=f"^({'|'.join(FILTERS)})$")] = "all"
     page: int = Field(1, ge=1, le=MAX_PAGE)
     limit: int = Field(10, ge=1, le=MAX_PAGE_SIZE)
@@ -55,19 +56,19 @@ class DeploymentSummaryOut(Schema):
 
     id: uuid.UUID
     project_id: uuid.UUID
-    repo: str
-    branch: str | None
-    status: Status
-    author: str | None
-    commit: str | None
-    duration: str | None
+    repo: str = Field(examples=["portfolio"])
+    branch: str | None = Field(examples=["main"])
+    status: Status = Field(examples=[Status.SUCCESS])
+    author: str | None = Field(examples=["Ada Lovelace"])
+    commit: str | None = Field(examples=["a1b2c3d"])
+    duration: str | None = Field(examples=["2m 15s"])
     timestamp: Time
-    url: str | None
+    url: SiteUrl | None
 
 
 class StageOut(Schema):
-    name: str
-    status: str
+    name: str = Field(examples=["Building"])
+    status: str = Field(examples=["success"])
     timestamp: Time | None
 
     @classmethod
@@ -78,25 +79,25 @@ class StageOut(Schema):
 class DeploymentOut(DeploymentSummaryOut):
     """All of a deployment, with the last lines of its log."""
 
-    commit_hash: str | None
-    commit_message: str | None
-    reason: str | None
-    trigger: str
-    immutable_url: str
+    commit_hash: str | None = Field(examples=["a1b2c3d4e5f60718293a4b5c6d7e8f9012345678"])
+    commit_message: str | None = Field(examples=["Say hello"])
+    reason: str | None = Field(examples=[None])
+    trigger: str = Field(examples=[Trigger.API])
+    immutable_url: str = Field(examples=["https://portfolio-k3v9x2.example.app"])
     is_live: bool
-    framework: str | None
+    framework: str | None = Field(examples=["vite"])
     started_at: Time | None
     completed_at: Time | None
-    file_count: int | None
-    total_bytes: int | None
+    file_count: int | None = Field(examples=[12])
+    total_bytes: int | None = Field(examples=[48_213])
     stages: list[StageOut]
-    logs: list[str]
+    logs: list[str] = Field(examples=[[LINE]])
 
 
 class PaginationOut(Schema):
-    current_page: int
-    total_pages: int
-    total_items: int
+    current_page: int = Field(examples=[1])
+    total_pages: int = Field(examples=[3])
+    total_items: int = Field(examples=[27])
 
     @classmethod
     def of(cls, page: Page) -> PaginationOut:
@@ -104,21 +105,43 @@ class PaginationOut(Schema):
 
 
 class LogLineOut(Schema):
-    seq: int
+    seq: int = Field(examples=[118])
     timestamp: Time
-    level: str
-    message: Annotated[str, StringConstraints(strip_whitespace=False)]
+    level: str = Field(examples=["info"])
+    message: Annotated[str, StringConstraints(strip_whitespace=False)] = Field(examples=[LINE])
 
     @classmethod
     def of(cls, line: DeploymentLog) -> LogLineOut:
         return cls(seq=line.seq, timestamp=line.timestamp, level=line.log_level, message=ansi.plain(line.message))
 
 
-def summaries(deployments: Iterable[Deployment]) -> list[dict[str, Any]]:
+class DeploymentsOut(Schema):
+    deployments: list[DeploymentSummaryOut]
+    pagination: PaginationOut
+
+    @classmethod
+    def of(cls, page: Page) -> DeploymentsOut:
+        return cls(deployments=summaries(page.items), pagination=PaginationOut.of(page))
+
+
+class RecentDeploymentsOut(Schema):
+    recent_deployments: list[DeploymentSummaryOut]
+
+
+class LogsOut(Schema):
+    logs: list[LogLineOut]
+    next_after: int = Field(examples=[118])
+
+    @classmethod
+    def of(cls, lines: Sequence[DeploymentLog], after: int) -> LogsOut:
+        return cls(logs=[LogLineOut.of(line) for line in lines], next_after=lines[-1].seq if lines else after)
+
+
+def summaries(deployments: Iterable[Deployment]) -> list[DeploymentSummaryOut]:
     """Return deployments as a list shows them, with one query for all their addresses."""
     shown = list(deployments)
     urls = hosts.addresses(shown)
-    return [DeploymentSummaryOut(**_summary(deployment, urls)).as_json() for deployment in shown]
+    return [DeploymentSummaryOut(**_summary(deployment, urls)) for deployment in shown]
 
 
 def detail(deployment: Deployment) -> DeploymentOut:

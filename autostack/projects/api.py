@@ -4,54 +4,71 @@ from __future__ import annotations
 
 import uuid
 
-from flask import Blueprint, Response, jsonify, make_response, url_for
+from flask import Blueprint
 
+from autostack.errors import Invalid
 from autostack.projects import service
 from autostack.projects.access import require_project
-from autostack.projects.schemas import ProjectChangesIn, ProjectIn, ProjectOut, ProjectSummaryOut
+from autostack.projects.schemas import ProjectChangesIn, ProjectIn, ProjectOut, ProjectsOut
+from autostack.projects.service import ProjectNameTaken, ProjectNotFound
 from autostack.web.access import me, signed_in
-from autostack.web.schemas import answer, read_json
+from autostack.web.operations import operation
 
 api = Blueprint("projects_api", __name__, url_prefix="/api/projects")
 
 
 @api.get("")
 @signed_in
-def list_projects() -> Response:
-    return jsonify(projects=[ProjectSummaryOut.of(project).as_json() for project in service.projects_of(me())])
+@operation()
+def list_projects() -> ProjectsOut:
+    """List your projects."""
+    return ProjectsOut.of(service.projects_of(me()))
 
 
 @api.post("")
 @signed_in
-def create() -> Response:
-    given = read_json(ProjectIn)
-    project = service.create(me(), given.repository, given.changes())
-    response = answer(ProjectOut.of(project), 201)
-    response.location = url_for("projects_api.show", id=project.id)
-    return response
+@operation(status=201, location="projects_api.show", raises=[ProjectNameTaken, Invalid])
+def create(body: ProjectIn) -> ProjectOut:
+    """Make a project.
+
+    Its repository is reached for at once; nothing is deployed yet.
+    """
+    return ProjectOut.of(service.create(me(), body.repository, body.changes()))
 
 
 @api.get("/<uuid:id>")
 @signed_in
-def show(id: uuid.UUID) -> Response:
-    return answer(ProjectOut.of(require_project(id)))
+@operation(raises=[ProjectNotFound])
+def show(id: uuid.UUID) -> ProjectOut:
+    """Show a project.
+
+    The values of its variables are only hinted at.
+    """
+    return ProjectOut.of(require_project(id))
 
 
 @api.patch("/<uuid:id>")
 @signed_in
-def change(id: uuid.UUID) -> Response:
-    project = require_project(id)
-    return answer(ProjectOut.of(service.update_project(project, read_json(ProjectChangesIn).changes())))
+@operation(raises=[ProjectNotFound, ProjectNameTaken])
+def change(id: uuid.UUID, body: ProjectChangesIn) -> ProjectOut:
+    """Change a project.
+
+    What is absent stays as it is; null has it detected. It counts from the next deployment on.
+    """
+    return ProjectOut.of(service.update_project(require_project(id), body.changes()))
 
 
 @api.post("/<uuid:id>/resume")
 @signed_in
-def resume(id: uuid.UUID) -> Response:
-    return answer(ProjectOut.of(service.resume(require_project(id))))
+@operation(raises=[ProjectNotFound])
+def resume(id: uuid.UUID) -> ProjectOut:
+    """Have new deployments go live again, after a roll-back."""
+    return ProjectOut.of(service.resume(require_project(id)))
 
 
 @api.delete("/<uuid:id>")
 @signed_in
-def delete(id: uuid.UUID) -> Response:
+@operation(raises=[ProjectNotFound])
+def delete(id: uuid.UUID) -> None:
+    """Delete a project, with all its deployments and its site."""
     service.delete_project(require_project(id))
-    return make_response("", 204)

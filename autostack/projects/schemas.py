@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from autostack.encryption import Cipher
 from autostack.extensions import settings
@@ -30,16 +31,31 @@ def _root_folder(text: str) -> str | None:
     return None if folder == "." else folder
 
 
-ProjectName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^\w[\w .\-]*$")]
-RepositoryReference = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=NO_CONTROLS)]
-Branch = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+ProjectName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=100, pattern=r"^\w[\w .\-]*$"),
+    Field(examples=["portfolio"]),
+]
+RepositoryReference = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=255, pattern=NO_CONTROLS),
+    Field(examples=["https://github.com/ada/portfolio"]),
+]
+Branch = Annotated[str, StringConstraints(min_length=1, max_length=100), Field(examples=["main"])]
 Folder = Annotated[str, StringConstraints(max_length=MAX_FOLDER_CHARACTERS, pattern=NO_CONTROLS)]
-RootFolder = Annotated[Folder, AfterValidator(_root_folder)]
-OutputFolder = Annotated[Folder, AfterValidator(_folder)]
+RootFolder = Annotated[Folder, AfterValidator(_root_folder), Field(examples=["apps/web"])]
+OutputFolder = Annotated[Folder, AfterValidator(_folder), Field(examples=["dist"])]
 Command = Annotated[str, StringConstraints(max_length=MAX_COMMAND_CHARACTERS, pattern=NO_CONTROLS)]
-NodeVersion = Annotated[str, StringConstraints(max_length=20, pattern=r"^v?\d{1,3}(\.(\d{1,4}|x)){0,2}$")]
+InstallCommand = Annotated[Command, Field(examples=["npm ci"])]
+BuildCommand = Annotated[Command, Field(examples=["npm run build"])]
+NodeVersion = Annotated[
+    str, StringConstraints(max_length=20, pattern=r"^v?\d{1,3}(\.(\d{1,4}|x)){0,2}$"), Field(examples=["22"])
+]
 Value = Annotated[str, StringConstraints(strip_whitespace=False)]
-Variables = Annotated[dict[str, Value], BeforeValidator(read_variables)]
+Variables = Annotated[
+    dict[str, Value], BeforeValidator(read_variables), Field(examples=[{"API_URL": "https://api.example.com"}])
+]
+SiteUrl = Annotated[str, Field(examples=["https://portfolio.example.app"])]
 
 
 class BuildSettingsIn(Schema):
@@ -47,8 +63,8 @@ class BuildSettingsIn(Schema):
 
     branch: Branch | None = None
     root_dir: RootFolder | None = None
-    install_command: Command | None = None
-    build_command: Command | None = None
+    install_command: InstallCommand | None = None
+    build_command: BuildCommand | None = None
     output_dir: OutputFolder | None = None
     node_version: NodeVersion | None = None
     env_vars: Variables | None = None
@@ -71,18 +87,18 @@ class ProjectChangesIn(BuildSettingsIn):
 
 
 class VariableOut(Schema):
-    key: str
-    preview: str
+    key: str = Field(examples=["API_URL"])
+    preview: str = Field(examples=["ht••••••"])
 
 
 class ProjectSummaryOut(Schema):
     """A project in a list. `url` is where its production deployment is served."""
 
     id: uuid.UUID
-    name: str
-    repository: str
-    branch: str
-    url: str
+    name: str = Field(examples=["portfolio"])
+    repository: str = Field(examples=["https://github.com/ada/portfolio"])
+    branch: str = Field(examples=["main"])
+    url: SiteUrl
     created_at: Time
 
     @classmethod
@@ -93,11 +109,11 @@ class ProjectSummaryOut(Schema):
 class ProjectOut(ProjectSummaryOut):
     """All of a project but the values of its variables."""
 
-    root_dir: str | None
-    install_command: str | None
-    build_command: str | None
-    output_dir: str | None
-    node_version: str | None
+    root_dir: str | None = Field(examples=["apps/web"])
+    install_command: str | None = Field(examples=["npm ci"])
+    build_command: str | None = Field(examples=["npm run build"])
+    output_dir: str | None = Field(examples=["dist"])
+    node_version: str | None = Field(examples=["22"])
     env_vars: list[VariableOut]
     auto_promote: bool
     updated_at: Time
@@ -116,6 +132,14 @@ class ProjectOut(ProjectSummaryOut):
             auto_promote=project.auto_promote,
             updated_at=project.updated_at,
         )
+
+
+class ProjectsOut(Schema):
+    projects: list[ProjectSummaryOut]
+
+    @classmethod
+    def of(cls, projects: Iterable[Project]) -> ProjectsOut:
+        return cls(projects=[ProjectSummaryOut.of(project) for project in projects])
 
 
 def _summary(project: Project) -> dict[str, Any]:

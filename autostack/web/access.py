@@ -41,6 +41,11 @@ def me() -> User:
     return cast(User, current_user._get_current_object())
 
 
+def needs_sign_in(view: Callable[..., object]) -> bool:
+    """Tell whether a route is for signed-in users only."""
+    return getattr(view, ACCESS_ATTRIBUTE, None) == "signed_in"
+
+
 def bearer_token() -> str | None:
     """Return the request's bearer token. Only the API takes one; where it stands, cookies count for nothing."""
     header = request.authorization if request.path.startswith("/api/") else None

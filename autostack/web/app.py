@@ -93,11 +93,13 @@ def _register_features(app: Flask) -> None:
     from autostack.deployments.pages import pages as deployments_pages
     from autostack.projects.api import api as projects_api
     from autostack.projects.pages import pages as projects_pages
+    from autostack.web.api_docs import pages as api_docs
 
     for blueprint in (
         accounts_api,
         accounts_pages,
         agent_api,
+        api_docs,
         deployments_api,
         deployments_pages,
         stream.sockets,

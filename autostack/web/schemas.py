@@ -7,14 +7,18 @@ from datetime import datetime
 from typing import Annotated, Any, Self, TypeVar
 
 from flask import Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 
 from autostack.errors import BadRequest, Invalid
 from autostack.web.errors import problems_by_field
 from autostack.web.times import iso
 
-Time = Annotated[datetime, PlainSerializer(iso, return_type=str)]
+Time = Annotated[
+    datetime,
+    PlainSerializer(iso, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
 
 
 class Schema(BaseModel):
@@ -43,6 +47,21 @@ class Schema(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """Return what the API answers with."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+class ErrorBodyOut(Schema):
+    """`details` names the fields that were wrong, where it was fields."""
+
+    code: str = Field(examples=["VALIDATION_ERROR"])
+    message: str = Field(examples=["email: is required"])
+    status_code: int = Field(examples=[422])
+    details: dict[str, Any] = Field(examples=[{"email": "is required"}])
+
+
+class ErrorOut(Schema):
+    """What every error is answered with."""
+
+    error: ErrorBodyOut
 
 
 Model = TypeVar("Model", bound=Schema)
