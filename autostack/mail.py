@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import smtplib
 import ssl
 import time
@@ -10,9 +9,11 @@ import uuid
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 
+import structlog
+
 from autostack.settings import Settings
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 IMPLICIT_TLS_PORT = 465
 FIRST_PERMANENT_CODE = 500
@@ -83,4 +84,4 @@ def _keep(message: EmailMessage, settings: Settings) -> None:
     path = folder / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.eml"
     path.touch(mode=0o600)
     path.write_bytes(bytes(message))
-    log.info("no SMTP_HOST: the mail %r to %s is in %s", message["Subject"], message["To"], path)
+    log.info("no SMTP_HOST: the mail is in a file", subject=message["Subject"], to=message["To"], path=str(path))

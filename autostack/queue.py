@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
+from typing import Any
 
+import structlog
 from redis.exceptions import RedisError
 from rq import Queue
 
 from autostack.extensions import redis, settings
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 CONTROL = "control"
 BUILDS = "builds"
@@ -36,11 +37,18 @@ def enqueue(queue: str, job: str, *args: str) -> bool:
             job_timeout=timeout_s,
             result_ttl=0,
             failure_ttl=3600,
+            meta=_asked_by(),
         )
     except RedisError as error:
-        log.warning("could not enqueue %s: %s", job, error)
+        log.warning("not enqueued", job=job, error=str(error))
         return False
     return True
+
+
+def _asked_by() -> dict[str, Any]:
+    """Return what the job's log lines say of the request that it is done for."""
+    bound = structlog.contextvars.get_contextvars()
+    return {name: bound[name] for name in ("request_id", "user_id") if name in bound}
 
 
 def waiting(queue: str) -> set[str] | None:

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     # Environment
     environment: Literal["development", "production"] = Field("development", alias="AUTOSTACK_ENV")
     data_dir: Path = Field(Path("var"), alias="DATA_DIR")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="LOG_LEVEL")
+    log_format: Literal["json", "console"] | None = Field(None, alias="LOG_FORMAT")
 
     # Addresses
     app_url: str = Field("http://localhost:8000", alias="APP_URL")
@@ -178,6 +180,10 @@ class Settings(BaseSettings):
     @property
     def is_production(self) -> bool:
         return self.environment == "production"
+
+    @property
+    def logs_are_json(self) -> bool:
+        return (self.log_format or ("json" if self.is_production else "console")) == "json"
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import structlog
 from flask import Flask
 from redis.client import Pipeline
 from redis.exceptions import RedisError
@@ -27,7 +28,7 @@ from rq.job import Job
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from autostack import create_app
+from autostack import create_app, logs
 from autostack.accounts import mails
 from autostack.builds import service as builds
 from autostack.builds.dispatch import JOB as START_BUILD
@@ -35,8 +36,9 @@ from autostack.errors import ConfigurationError
 from autostack.extensions import connect_redis, db, redis, settings
 from autostack.local.child import die_with_parent
 from autostack.queue import BUILDS, CONTROL, enqueue, waiting
+from autostack.settings import load_settings
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 # An idle worker does no housekeeping for as long as it waits for a job: this long, less 15 s.
 WORKER_TTL_S = 20
@@ -72,6 +74,15 @@ class AppWorker(Worker):
             redis().connection_pool.reset()
             self.connection.connection_pool.reset()
             super().main_work_horse(job, queue)
+
+    def perform_job(self, job: Job, queue: Queue) -> bool:
+        """Do the job, and log it with the request that asked for it."""
+        began = time.monotonic()
+        with structlog.contextvars.bound_contextvars(job=job.func_name, job_id=job.id, **job.meta):
+            succeeded: bool = super().perform_job(job, queue)
+            level = logging.DEBUG if succeeded and job.func_name in PERIODIC else logging.INFO
+            log.log(level, "job", succeeded=succeeded, duration_ms=round((time.monotonic() - began) * 1000))
+        return succeeded
 
     def maintain_heartbeats(self, job: Job) -> None:
         """Tell Redis that the job goes on; it does, too, while Redis is away: PostgreSQL has the build's state."""
@@ -118,19 +129,18 @@ def _without_redis() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        log.warning("Redis is away, the job goes on: %s", error)
+        log.warning("Redis is away, the job goes on", error=str(error))
 
 
 def main() -> None:
     """Run the process that the command line names, until it is told to end."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    # The probe of web, each time the sweep runs, is no news.
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(description="Autostack's background processes.")
     parser.add_argument("role", choices=(CONTROL, BUILDS, "clock"))
     role = parser.parse_args().role
     try:
-        app = create_app()
+        known = load_settings()
+        logs.begin(known)
+        app = create_app(known)
     except ConfigurationError as error:
         sys.exit(f"autostack: {error.message}")
     if role == "clock":
@@ -150,7 +160,7 @@ def run_clock(app: Flask) -> None:
             try:
                 _lead(settings().sweep_interval_s)
             except SQLAlchemyError as error:
-                log.warning("the clock has lost PostgreSQL: %s", str(error).partition("\n")[0])
+                log.warning("the clock has lost PostgreSQL", error=str(error).partition("\n")[0])
                 time.sleep(1)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import structlog
 from flask import Request, g, session
 from flask_login import current_user, login_user
 
@@ -59,4 +60,7 @@ def _user_of_bearer_token(request: Request) -> User | None:
 
 def _signed_in_by(found: Session | None) -> User | None:
     g.sign_in = found
-    return found.user if found else None
+    if found is None:
+        return None
+    structlog.contextvars.bind_contextvars(user_id=str(found.user_id), session_id=str(found.id))
+    return found.user

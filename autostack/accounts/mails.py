@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from urllib.parse import urlencode
 
+import structlog
 from sqlalchemy import delete, func, select, update
 
 from autostack import mail
@@ -23,7 +24,7 @@ from autostack.extensions import db, settings
 from autostack.queue import CONTROL, enqueue
 from autostack.settings import Settings
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 SEND_JOB = "autostack.accounts.jobs.send_mails"
 # The wait doubles from try to try, but never beyond this.
@@ -106,12 +107,16 @@ def _send(pending: PendingMail) -> None:
         given_up = error.is_final or attempts >= settings().mail_attempts
         log.log(
             logging.ERROR if given_up else logging.WARNING,
-            "mail %s to user %s not sent at try %d: %s", purpose.value, user_id, attempts, error,
-        )  # fmt: skip
+            "mail not sent",
+            mail=purpose.value,
+            user_id=str(user_id),
+            attempt=attempts,
+            error=str(error),
+        )
         if not given_up:
             return
     else:
-        log.info("mail %s sent to user %s", purpose.value, user_id)
+        log.info("mail sent", mail=purpose.value, user_id=str(user_id))
     _forget(pending_id)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
@@ -21,7 +21,7 @@ from autostack.errors import Conflict, Invalid, Unauthorized
 from autostack.extensions import db, rowcount, settings
 from autostack.projects import service as projects
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 
 class EmailTaken(Conflict):
@@ -73,7 +73,7 @@ def sign_up(name: str, email: str, password: str) -> User:
         db.session.rollback()
         raise EmailTaken("An account with this e-mail address exists already.", {"email": "is taken"}) from None
     mails.wake()
-    log.info("signed up: user %s", user.id)
+    log.info("signed up", user_id=str(user.id))
     return user
 
 
@@ -82,9 +82,9 @@ def log_in(email: str, password: str) -> User:
     user: User | None = db.session.scalar(select(User).where(User.email == normal_email(email)))
     fits = passwords.verify(password, user.password_hash if user else None, settings().bcrypt_rounds)
     if user is None or not fits or not user.is_active:
-        log.info("log-in refused: user %s", user.id if user else "unknown")
+        log.warning("log-in refused", user_id=str(user.id) if user else None)
         raise InvalidCredentials
-    log.info("logged in: user %s", user.id)
+    log.info("logged in", user_id=str(user.id))
     return user
 
 
@@ -140,7 +140,7 @@ def refresh(refresh_token: str) -> tuple[User, Tokens]:
     if not _rotate(claims, secret):
         db.session.execute(delete(Session).where(Session.id == claims.session_id))
         db.session.commit()
-        log.warning("refresh token refused, session %s ended", claims.session_id)
+        log.warning("refresh token refused, session ended", session_id=str(claims.session_id))
         raise Unauthorized("The refresh token is not valid any more. Log in again.")
     session = _live_session(Session.id == claims.session_id)
     if session is None:
@@ -167,7 +167,7 @@ def verify_email(secret: str) -> None:
     user_id = _redeem(secret, Purpose.VERIFY_EMAIL)
     db.session.execute(update(User).where(User.id == user_id).values(email_verified=True))
     db.session.commit()
-    log.info("e-mail address confirmed: user %s", user_id)
+    log.info("e-mail address confirmed", user_id=str(user_id))
 
 
 def ask_for_reset(email: str) -> None:
@@ -189,7 +189,7 @@ def reset_password(secret: str, password: str) -> None:
     db.session.execute(changed)
     db.session.execute(delete(Session).where(Session.user_id == user_id))
     db.session.commit()
-    log.info("password reset: user %s", user_id)
+    log.info("password reset", user_id=str(user_id))
 
 
 def change_password(session: Session, current: str, new: str) -> None:
@@ -200,7 +200,7 @@ def change_password(session: Session, current: str, new: str) -> None:
     user.password_hash = passwords.hash_password(new, settings().bcrypt_rounds)
     db.session.execute(delete(Session).where(Session.user_id == user.id, Session.id != session.id))
     db.session.commit()
-    log.info("password changed: user %s", user.id)
+    log.info("password changed", user_id=str(user.id))
 
 
 def delete_account(user: User, password: str) -> None:
@@ -215,7 +215,7 @@ def delete_account(user: User, password: str) -> None:
         projects.delete_project(project)
     db.session.execute(delete(User).where(User.id == user_id))
     db.session.commit()
-    log.info("account deleted: user %s", user_id)
+    log.info("account deleted", user_id=str(user_id))
 
 
 def update_profile(user: User, name: str) -> User:

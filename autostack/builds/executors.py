@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import structlog
 
 from autostack.agent.__main__ import EXIT_ENDED
 from autostack.agent.files import remove_tree
@@ -19,7 +20,7 @@ from autostack.errors import Unavailable
 from autostack.local import child
 from autostack.settings import Settings
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 LOCAL = "local"
 MAX_SLOTS = 1_000
@@ -39,7 +40,7 @@ def run_locally(attempt: OpenedAttempt, settings: Settings) -> None:
         finally:
             remove_tree(work_dir)
     if exit_code == EXIT_ENDED:
-        log.info("attempt %s had ended", attempt.id)
+        log.info("attempt had ended", attempt_id=str(attempt.id))
     elif exit_code != 0:
         service.lose(attempt.id, f"The build agent ended unexpectedly ({_how(exit_code)})")
 

@@ -16,7 +16,7 @@ from sqlalchemy import exists, func, select, update
 from autostack.builds import dispatch
 from autostack.builds.caches import Scope
 from autostack.builds.models import BuildAttempt, Outcome
-from autostack.deployments import lifecycle, logs
+from autostack.deployments import events, lifecycle, logs
 from autostack.deployments.logs import Line
 from autostack.deployments.models import Deployment
 from autostack.deployments.status import LogLevel, Status
@@ -68,6 +68,7 @@ def open_attempt(deployment_id: uuid.UUID, executor: str, id: uuid.UUID | None =
             id=id, deployment_id=deployment_id, number=number, executor=executor, bootstrap_token_hash=_hash(token)
         )
     )
+    events.note("attempt opened", deployment_id=str(deployment_id), attempt_id=str(id), number=number)
     db.session.commit()
     return OpenedAttempt(id, token)
 
@@ -218,6 +219,8 @@ def _verified(attempt: BuildAttempt | None, token: str) -> BuildAttempt:
 
 def _end(attempt: BuildAttempt, outcome: Outcome, reason: str | None) -> None:
     attempt.outcome, attempt.reason, attempt.ended_at = outcome, reason, datetime.now(UTC)
+    ids = {"deployment_id": str(attempt.deployment_id), "attempt_id": str(attempt.id)}
+    events.note("attempt ended", **ids, outcome=outcome.value, reason=reason)
 
 
 def _current(attempt: BuildAttempt) -> Deployment:

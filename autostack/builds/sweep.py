@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable
 
 import httpx2
+import structlog
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,7 +20,7 @@ from autostack.extensions import db, settings
 from autostack.projects import removals
 from autostack.queue import BUILDS, CONTROL, enqueue, waiting
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 # One sweep at a time, on whichever machine: the number only has to be unlike other locks'.
 LOCK = 7_306_001
@@ -50,7 +50,7 @@ def _take(step: Callable[[], None]) -> None:
         step()
     except (AutostackError, SQLAlchemyError):
         db.session.rollback()
-        log.exception("the sweep could not %s", step.__name__)
+        log.exception("sweep: step failed", step=step.__name__)
 
 
 def enqueue_forgotten() -> None:
@@ -155,6 +155,6 @@ def _web_answers() -> bool:
     try:
         answer = httpx2.get(f"{settings().agents_reach_web_at}/healthz", timeout=PROBE_TIMEOUT_S, trust_env=False)
     except httpx2.HTTPError:
-        log.warning("web does not answer: silence of agents is not counted")
+        log.warning("sweep: web does not answer, so silence of agents is not counted")
         return False
     return answer.is_success

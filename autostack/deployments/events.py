@@ -1,20 +1,24 @@
-"""Waking those who watch a deployment. An event says only that there is something new; PostgreSQL says what."""
+"""What follows a change of a deployment once it is committed: its watchers are woken, and its log line is written.
+
+What wakes watchers says only that there is something new; PostgreSQL says what.
+"""
 
 from __future__ import annotations
 
-import logging
 import uuid
 from typing import Literal
 
+import structlog
 from redis.exceptions import RedisError
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from autostack.extensions import db, redis
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 PENDING = "deployments_to_announce"
+NOTES = "deployment_events_to_log"
 
 
 def channel(deployment_id: uuid.UUID | Literal["*"]) -> str:
@@ -27,6 +31,11 @@ def changed(deployment_id: uuid.UUID) -> None:
     db.session().info.setdefault(PENDING, set()).add(deployment_id)
 
 
+def note(event: str, **facts: object) -> None:
+    """Log an event of a deployment's life once the current transaction is committed."""
+    db.session().info.setdefault(NOTES, []).append((event, facts))
+
+
 def listen() -> None:
     """Have commits send what `changed` collected. Call it once, when the application is made."""
     if not event.contains(Session, "after_commit", _announce):
@@ -35,14 +44,17 @@ def listen() -> None:
 
 
 def _announce(session: Session) -> None:
+    for name, facts in session.info.pop(NOTES, ()):
+        log.info(name, **facts)
     waiting: set[uuid.UUID] = session.info.pop(PENDING, set())
     try:
         for deployment_id in waiting:
             redis().publish(channel(deployment_id), b"changed")
     except RedisError as error:
         # Watchers look at PostgreSQL by themselves now and then.
-        log.warning("could not announce a deployment's change: %s", error)
+        log.warning("a deployment's change was not announced", error=str(error))
 
 
 def _forget(session: Session) -> None:
     session.info.pop(PENDING, None)
+    session.info.pop(NOTES, None)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
+import structlog
 from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -18,7 +18,7 @@ from autostack.sites.announce import make_visible
 from autostack.sites.hosts import branch_label
 from autostack.sites.routes import Route, write_route
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 PRODUCTION, BRANCH, OWN = "production", "branch", "deployment"
 NOBODY = str(uuid.UUID(int=0))
@@ -130,7 +130,7 @@ def _write_each(routes: Iterable[Route]) -> tuple[dict[str, int], list[Autostack
             write_route(store(), route)
             written[route.host] = route.generation
         except AutostackError as error:
-            log.warning("could not write the route of %s: %s", route.host, error)
+            log.warning("route not written", host=route.host, error=str(error))
             errors.append(error)
     return written, errors
 

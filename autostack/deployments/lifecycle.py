@@ -43,6 +43,7 @@ def move(
         return False
     _advance_stages(deployment_id, target, reason)
     events.changed(deployment_id)
+    events.note("deployment moved", deployment_id=str(deployment_id), status=target.value, reason=reason)
     return True
 
 

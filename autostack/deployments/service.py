@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import contains_eager, joinedload
 
 from autostack.accounts.models import User
 from autostack.builds import dispatch
-from autostack.deployments import hosts, lifecycle, logs
+from autostack.deployments import events, hosts, lifecycle, logs
 from autostack.deployments.models import Deployment
 from autostack.deployments.status import IN_PROGRESS, Status, Trigger
 from autostack.errors import Conflict, NotFound
@@ -23,6 +24,8 @@ from autostack.projects import service as projects
 from autostack.projects.models import Project
 from autostack.sites import keys
 from autostack.sites.hosts import deployment_label
+
+log = structlog.stdlib.get_logger(__name__)
 
 MAX_PAGE_SIZE = 100
 SUPERSEDED = "A newer deployment took its place"
@@ -119,12 +122,14 @@ def promote(deployment: Deployment) -> Deployment:
     label = hosts.promote(fresh)
     fresh.deployed_url = settings().site_url(label)
     db.session.commit()
+    log.info("deployment promoted", deployment_id=str(fresh.id), host=label)
     hosts.write([label])
     return fresh
 
 
 def delete(deployment: Deployment) -> None:
     """Delete a deployment with its log and its files' list. Raises DeploymentLive for the one that production shows."""
+    id = deployment.id
     project, fresh = _held(deployment)
     if hosts.live_on(project.label) == fresh.id:
         db.session.rollback()
@@ -133,6 +138,7 @@ def delete(deployment: Deployment) -> None:
     withdrawn = hosts.withdraw(fresh)
     db.session.delete(fresh)
     db.session.commit()
+    log.info("deployment deleted", deployment_id=str(id))
     hosts.write(withdrawn)
     removals.tell_queue()
 
@@ -221,6 +227,7 @@ def _insert(user: User, project: Project, snapshot: dict[str, Any], trigger: Tri
         stages=lifecycle.first_stages(id, now),
     )
     db.session.add(deployment)
+    events.note("deployment requested", deployment_id=str(id), project_id=str(project.id), trigger=trigger.value)
     db.session.commit()
     dispatch.enqueue_build(deployment.id)
     return deployment

@@ -10,6 +10,7 @@ import sys
 import structlog
 import uvloop
 
+from autostack import logs
 from autostack.errors import AutostackError, ConfigurationError
 from autostack.proxy.handler import ANSWER_TIMEOUT_S, Handler
 from autostack.proxy.listener import listen
@@ -23,7 +24,9 @@ log = structlog.get_logger(__name__)
 def main() -> None:
     """Serve sites until SIGTERM or SIGINT, as the environment says. Ends with 1 and one line if it cannot start."""
     try:
-        uvloop.run(serve(load_settings()))
+        settings = load_settings()
+        logs.begin(settings)
+        uvloop.run(serve(settings))
     except AutostackError as error:
         sys.exit(f"proxy: {error.message}")
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-
+import structlog
 from flask import Flask, Response, jsonify
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from autostack import logs
 from autostack import models as _models  # noqa: F401 - migrations must know every table
 from autostack.bounded import bound
 from autostack.deployments import events
 from autostack.extensions import connect_redis, csrf, db, login_manager, migrate, sock
 from autostack.settings import Settings, is_shared_domain, load_settings
 from autostack.sites.store import open_store
-from autostack.web import access, errors, rate_limits, templating
+from autostack.web import access, errors, rate_limits, request_log, templating
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 MAX_REQUEST_BYTES = 1_000_000
 
@@ -23,10 +23,12 @@ MAX_REQUEST_BYTES = 1_000_000
 def build_app(settings: Settings | None = None) -> Flask:
     """Return the application that gunicorn serves, and whose context jobs run in."""
     settings = settings or load_settings()
+    logs.ensure(settings)
     if is_shared_domain(settings.app_url, settings.sites_domain):
         log.warning("SITES_DOMAIN shares APP_URL's domain: deployed sites can set cookies that the dashboard receives")
     app = Flask("autostack", root_path=str(templating.PACKAGE))
     app.config.update(_flask_config(settings), AUTOSTACK=settings)
+    request_log.register(app)
     _init_extensions(app, settings)
     _register_features(app)
     errors.register(app)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from flask import Flask, Response, current_app, jsonify, make_response, redirect, request, url_for
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError, TimeoutError
@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from autostack.errors import AutostackError, Invalid, NotFound, Unauthorized, Unavailable
 from autostack.web.htmx import is_htmx, redirect_to
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 CODES = {
     400: "BAD_REQUEST",

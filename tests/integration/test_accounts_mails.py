@@ -194,7 +194,7 @@ def test_a_server_that_is_away_costs_no_mail(posting: Flask, dora: Api, make_app
     assert mailbox.wait(2)["To"] == "dora@example.com"
 
 
-def test_without_a_server_mails_are_kept_as_files(app: Flask, alice: Person, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_server_mails_are_kept_as_files(app: Flask, alice: Person) -> None:
     folder = app.config["AUTOSTACK"].data_dir / "mail"
     before = set(folder.glob("*.eml"))
     deliver(app)
