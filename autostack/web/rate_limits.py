@@ -6,7 +6,7 @@ The spec's three limits: authentication by address, new deployments by user, eve
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TypeVar, cast
 
 from flask import Flask, Response, current_app, request
@@ -27,7 +27,13 @@ IPV6_NETWORK_BITS = 64
 
 def address() -> str:
     """Return the network address that a request counts for."""
-    client = ip_address(request.remote_addr or "0.0.0.0")  # noqa: S104 - stands for "unknown"
+    try:
+        client = ip_address(request.remote_addr or "")
+    except ValueError:
+        # A proxy that forwards no address, or writes one as it likes. All such requests count as one client's.
+        return "unknown"
+    if isinstance(client, IPv6Address):
+        client = client.ipv4_mapped or client
     return str(ip_network((client, IPV6_NETWORK_BITS), strict=False)) if client.version == 6 else str(client)
 
 

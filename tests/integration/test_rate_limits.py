@@ -42,9 +42,9 @@ def test_one_customers_ipv6_network_is_one_address(make_app: AppMaker) -> None:
     api = Api(make_app(rate_limit_auth="1/minute"))
     statuses = [
         api.client.post("/api/auth/login", json=WRONG, environ_base={"REMOTE_ADDR": address}).status_code
-        for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
+        for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::ffff:192.0.2.1", "::ffff:192.0.2.2")
     ]
-    assert statuses == [401, 429, 401]
+    assert statuses == [401, 429, 401, 401, 401]
 
 
 def test_a_forwarded_address_is_not_believed_without_trusted_proxies(make_app: AppMaker) -> None:
@@ -54,6 +54,37 @@ def test_a_forwarded_address_is_not_believed_without_trusted_proxies(make_app: A
         for number in range(3)
     ]
     assert statuses == [401, 429, 429]
+
+
+@pytest.mark.parametrize(
+    ("hops", "told", "counted"),
+    [
+        (1, ["192.0.2.1", "192.0.2.2"], [401, 401]),
+        # What stands left of the trusted hops was written by the client itself.
+        (1, ["198.51.100.1, 192.0.2.1", "198.51.100.2, 192.0.2.1"], [401, 429]),
+        (2, ["192.0.2.1, 203.0.113.9", "192.0.2.2, 203.0.113.9"], [401, 401]),
+        (2, ["198.51.100.1, 192.0.2.1, 203.0.113.9", "198.51.100.2, 192.0.2.1, 203.0.113.9"], [401, 429]),
+        # Fewer hops than are trusted: it came around them, and counts for the address that it came from.
+        (2, ["192.0.2.1", "192.0.2.2"], [401, 429]),
+    ],
+)
+def test_exactly_the_trusted_hops_are_believed(
+    make_app: AppMaker, hops: int, told: list[str], counted: list[int]
+) -> None:
+    client = make_app(rate_limit_auth="1/minute", trusted_proxies=hops).test_client()
+    statuses = [
+        client.post("/api/auth/login", json=WRONG, headers={"X-Forwarded-For": chain}).status_code for chain in told
+    ]
+    assert statuses == counted
+
+
+def test_an_address_that_is_none_counts_like_any_other(make_app: AppMaker) -> None:
+    client = make_app(rate_limit_auth="1/minute", trusted_proxies=1).test_client()
+    statuses = [
+        client.post("/api/auth/login", json=WRONG, headers={"X-Forwarded-For": "of my own"}).status_code
+        for _ in range(2)
+    ]
+    assert statuses == [401, 429]
 
 
 def test_the_api_is_limited_by_user_over_all_its_routes(make_app: AppMaker, alice: Person, charlie: Person) -> None:
