@@ -5,14 +5,17 @@ The spec's three limits: authentication by address, new deployments by user, eve
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TypeVar, cast
 
 from flask import Flask, Response, current_app, request
-from flask_limiter import ApplicationLimit, Limiter, RateLimitExceeded, RouteLimit
+from flask_limiter import ApplicationLimit, Limiter, RateLimitExceeded, RequestLimit, RouteLimit
 from flask_login import current_user
 from redis import Redis
+from redis.exceptions import RedisError
 
 from autostack.errors import RateLimited
 from autostack.extensions import settings
@@ -23,6 +26,8 @@ View = TypeVar("View", bound=Callable[..., object])
 OWN_LIMIT_ATTRIBUTE = "_autostack_own_limit"
 # The part of an IPv6 address that one customer of a provider is given: the rest is theirs to vary.
 IPV6_NETWORK_BITS = 64
+# What the limiter calls the limit of everything else.
+PUBLIC_NAMES = {"global": "api"}
 
 
 def address() -> str:
@@ -52,7 +57,6 @@ limiter = Limiter(
     application_limits=[
         ApplicationLimit(lambda: settings().rate_limit_api, key_function=caller, exempt_when=_has_no_general_limit)
     ],
-    headers_enabled=True,
     in_memory_fallback_enabled=True,
     key_prefix="autostack",
 )
@@ -95,17 +99,34 @@ def register(app: Flask, redis: Redis) -> None:
         if request.path.startswith("/api/"):
             _ = current_user.is_authenticated
 
-    @app.after_request
-    def tell_only_the_limited_to_wait(response: Response) -> Response:
-        # Runs after the limiter's, which sets the header on every answer.
-        if response.status_code != RateLimited.status:
-            response.headers.pop("Retry-After", None)
-        return response
-
     app.config["RATELIMIT_STORAGE_URI"] = "redis://"
     app.config["RATELIMIT_STORAGE_OPTIONS"] = {"connection_pool": redis.connection_pool}
     limiter.init_app(app)
+    app.after_request(_tell_limit)
     app.register_error_handler(RateLimitExceeded, _render)
+
+
+def _tell_limit(response: Response) -> Response:
+    """Say which limit this request counted for, and what is left of it (draft-ietf-httpapi-ratelimit-headers-10)."""
+    counted = limiter.current_limit
+    if counted is not None:
+        remaining, reset_s = _left(counted)
+        name = PUBLIC_NAMES.get(counted.request_args[-1], counted.request_args[-1])
+        response.headers["RateLimit-Policy"] = f'"{name}";q={counted.limit.amount};w={counted.limit.get_expiry()}'
+        response.headers["RateLimit"] = f'"{name}";r={remaining};t={reset_s}'
+        if counted.breached:
+            response.headers["Retry-After"] = str(max(reset_s, 1))
+    return response
+
+
+def _left(counted: RequestLimit) -> tuple[int, int]:
+    """Return how many requests are left, and in how many seconds all will be again."""
+    try:
+        reset_at, remaining = counted.window
+    except RedisError:
+        # Redis went after it had counted: the whole window is the cautious answer.
+        return 0 if counted.breached else counted.limit.amount - 1, counted.limit.get_expiry()
+    return max(remaining, 0), max(math.ceil(reset_at - time.time()), 0)
 
 
 def _render(error: RateLimitExceeded) -> Response:

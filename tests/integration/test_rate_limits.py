@@ -22,8 +22,8 @@ def test_logging_in_too_often_is_answered_in_the_envelope(make_app: AppMaker) ->
     assert refused.status_code == 429
     assert refused.json["error"]["code"] == "RATE_LIMIT_EXCEEDED"
     assert 0 < int(refused.headers["Retry-After"]) <= 60
-    assert refused.headers["X-RateLimit-Limit"] == "3"
-    assert refused.headers["X-RateLimit-Remaining"] == "0"
+    assert refused.headers["RateLimit-Policy"] == '"authentication";q=3;w=60'
+    assert refused.headers["RateLimit"] == f'"authentication";r=0;t={refused.headers["Retry-After"]}'
 
 
 def test_login_signup_and_pages_count_together_by_address(make_app: AppMaker) -> None:
@@ -91,7 +91,8 @@ def test_the_api_is_limited_by_user_over_all_its_routes(make_app: AppMaker, alic
     app = make_app(rate_limit_api="2/minute")
     hers = Api(app, alice.token)
     first = hers.get("/api/auth/session")
-    assert (first.status_code, first.headers["X-RateLimit-Remaining"]) == (200, "1")
+    assert (first.status_code, first.headers["RateLimit-Policy"]) == (200, '"api";q=2;w=60')
+    assert first.headers["RateLimit"].startswith('"api";r=1;t=')
     assert "Retry-After" not in first.headers
     assert hers.post("/api/auth/refresh", {}).status_code == 422
     assert hers.get("/api/auth/session").status_code == 429
