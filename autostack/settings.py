@@ -54,6 +54,7 @@ class Settings(BaseSettings):
 
     # Addresses
     app_url: str = Field("http://localhost:8000", alias="APP_URL")
+    frontend_url: str | None = Field(None, alias="FRONTEND_URL")
     agent_api_url: str | None = Field(None, alias="AGENT_API_URL")
     sites_domain: str = Field("localhost", alias="SITES_DOMAIN")
     sites_url_scheme: Literal["http", "https"] | None = Field(None, alias="SITES_URL_SCHEME")
@@ -145,6 +146,14 @@ class Settings(BaseSettings):
     def _split_names(cls, value: Any) -> Any:
         return frozenset(re.split(r"[\s,]+", value.strip().lower())) - {""} if isinstance(value, str) else value
 
+    @field_validator("frontend_url")
+    @classmethod
+    def _check_frontend(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "")
+        if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
+            raise ValueError("must be an address such as https://app.example.com")
+        return value
+
     @field_validator("rate_limit_auth", "rate_limit_deployments", "rate_limit_api")
     @classmethod
     def _check_rate(cls, value: str) -> str:
@@ -202,6 +211,16 @@ class Settings(BaseSettings):
         if self.s3_bucket:
             return f"s3://{self.s3_bucket}"
         return f"file://{quote(str((self.data_dir / 'store').absolute()))}"
+
+    @property
+    def frontend_origin(self) -> str | None:
+        """The origin whose pages may call the API, as a browser names it."""
+        if not self.frontend_url:
+            return None
+        parts = urlsplit(self.frontend_url)
+        default_port = {"http": 80, "https": 443}.get(parts.scheme)
+        port = f":{parts.port}" if parts.port and parts.port != default_port else ""
+        return f"{parts.scheme}://{parts.hostname}{port}"
 
     @property
     def agents_reach_web_at(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint
 
 from autostack.accounts import identity, service
 from autostack.accounts.schemas import (
@@ -32,13 +32,6 @@ RESET_ASKED_FOR = "If there is an account with this address, a mail with a link 
 
 api = Blueprint("accounts_api", __name__, url_prefix="/api/auth")
 user_api = Blueprint("user_api", __name__, url_prefix="/api/user")
-
-
-@api.after_request
-@user_api.after_request
-def keep_out_of_caches(response: Response) -> Response:
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 @api.post("/signup")

@@ -130,15 +130,6 @@ def resend_verification() -> Response:
     return see_other(url_for("accounts.index"))
 
 
-@pages.after_request
-def keep_links_to_ourselves(response: Response) -> Response:
-    # A link's secret is in the address of its page: no other site may hear of it.
-    if "token" in request.args:
-        response.headers["Referrer-Policy"] = "no-referrer"
-        response.headers["Cache-Control"] = "no-store"
-    return response
-
-
 @pages.post("/logout")
 @signed_in
 def logout() -> Response:

@@ -13,7 +13,7 @@ from autostack.deployments import events
 from autostack.extensions import connect_redis, csrf, db, login_manager, migrate, sock
 from autostack.settings import Settings, is_shared_domain, load_settings
 from autostack.sites.store import open_store
-from autostack.web import access, errors, rate_limits, request_log, templating
+from autostack.web import access, errors, rate_limits, request_log, security, templating
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -29,6 +29,8 @@ def build_app(settings: Settings | None = None) -> Flask:
     app = Flask("autostack", root_path=str(templating.PACKAGE))
     app.config.update(_flask_config(settings), AUTOSTACK=settings)
     request_log.register(app)
+    # Before anything may refuse a request: a refusal has the same headers, and a preflight no token.
+    security.register(app)
     _init_extensions(app, settings)
     _register_features(app)
     errors.register(app)

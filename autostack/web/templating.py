@@ -7,6 +7,7 @@ from pathlib import Path
 from flask import Flask
 
 from autostack.web.icons import Icons
+from autostack.web.security import nonce
 from autostack.web.times import duration, elapsed, exact, iso, relative
 
 PACKAGE = Path(__file__).parent.parent
@@ -17,5 +18,6 @@ def register(app: Flask, *, sends_mail: bool = False) -> None:
     app.jinja_env.filters.update(duration=duration, elapsed=elapsed, exact=exact, iso=iso, relative=relative)
     app.jinja_env.globals["icon"] = Icons(PACKAGE / "static" / "vendor" / "icons")
     app.jinja_env.globals["sends_mail"] = sends_mail
+    app.jinja_env.globals["csp_nonce"] = nonce
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True

@@ -83,7 +83,7 @@ def test_who_signs_up_gets_a_link_that_confirms_the_address(posting: Flask, dora
 def test_opening_the_link_only_asks_and_the_button_confirms(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
     browser, token = Browser(posting), token_in(mailbox.mails[0])
     page = browser.get(f"/verify-email?token={token}")
-    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert page.headers["Referrer-Policy"] == "same-origin"
     assert dora.get("/api/user/profile").json["emailVerified"] is False
     assert browser.post("/verify-email", {"token": token}).status_code == 303
     assert dora.get("/api/user/profile").json["emailVerified"] is True
