@@ -93,6 +93,20 @@ class Settings(BaseSettings):
     password_reset_expires_in_s: int = Field(600, alias="PASSWORD_RESET_EXPIRES_IN")
     email_verification_expires_in_s: int = Field(86_400, alias="EMAIL_VERIFICATION_EXPIRES_IN")
 
+    # Signing in by GitHub and Google
+    github_client_id: str | None = Field(None, alias="GITHUB_CLIENT_ID")
+    github_client_secret: SecretStr | None = Field(None, alias="GITHUB_CLIENT_SECRET")
+    github_callback_url: str | None = Field(None, alias="GITHUB_CALLBACK_URL")
+    github_url: str = Field("https://github.com", alias="GITHUB_URL")
+    github_api_url: str | None = Field(None, alias="GITHUB_API_URL")
+    google_client_id: str | None = Field(None, alias="GOOGLE_CLIENT_ID")
+    google_client_secret: SecretStr | None = Field(None, alias="GOOGLE_CLIENT_SECRET")
+    google_callback_url: str | None = Field(None, alias="GOOGLE_CALLBACK_URL")
+    google_url: str = Field("https://accounts.google.com", alias="GOOGLE_URL")
+    oauth_timeout_s: int = Field(10, alias="OAUTH_TIMEOUT", ge=1)
+    oauth_state_expires_in_s: int = Field(600, alias="OAUTH_STATE_EXPIRES_IN")
+    fresh_sign_in_s: int = Field(600, alias="FRESH_SIGN_IN")
+
     # Mail
     smtp_host: str | None = Field(None, alias="SMTP_HOST")
     smtp_port: int = Field(587, alias="SMTP_PORT", ge=1, le=65_535)
@@ -166,11 +180,20 @@ class Settings(BaseSettings):
         "refresh_token_expires_in_s",
         "password_reset_expires_in_s",
         "email_verification_expires_in_s",
+        "oauth_state_expires_in_s",
+        "fresh_sign_in_s",
         mode="before",
     )
     @classmethod
     def _read_duration(cls, value: Any) -> int:
         return parse_duration(value)
+
+    @model_validator(mode="after")
+    def _a_provider_needs_its_secret(self) -> Self:
+        for name in ("github", "google"):
+            if getattr(self, f"{name}_client_id") and not getattr(self, f"{name}_client_secret"):
+                raise ValueError(f"{name.upper()}_CLIENT_SECRET must be set where {name.upper()}_CLIENT_ID is")
+        return self
 
     @model_validator(mode="after")
     def _production_needs_its_secrets(self) -> Self:
@@ -182,6 +205,9 @@ class Settings(BaseSettings):
             raise ValueError(f"{', '.join(missing)} must be set in production")
         if not self.app_url.startswith("https://"):
             raise ValueError("APP_URL must begin with https:// in production")
+        for name in ("github_url", "github_api_url", "google_url"):
+            if not (getattr(self, name) or "https://").startswith("https://"):
+                raise ValueError(f"{name.upper()} must begin with https:// in production")
         if self.bcrypt_rounds < MIN_BCRYPT_ROUNDS:
             raise ValueError(f"BCRYPT_ROUNDS must be at least {MIN_BCRYPT_ROUNDS} in production")
         return self
@@ -230,6 +256,13 @@ class Settings(BaseSettings):
     def sockets_at_once(self) -> int:
         """How many websockets one process has open: what is left are threads for requests."""
         return self.max_sockets or max(1, self.web_threads * 3 // 4)
+
+    @property
+    def github_api(self) -> str:
+        """Where GitHub's API is: GitHub Enterprise Server has it beside its pages."""
+        host = self.github_url.rstrip("/")
+        own = "https://api.github.com" if host == "https://github.com" else f"{host}/api/v3"
+        return (self.github_api_url or own).rstrip("/")
 
     @property
     def mail_sender(self) -> str:

@@ -24,6 +24,9 @@ from autostack import create_app
 from autostack.extensions import db, redis, store
 from autostack.settings import Settings, load_settings
 from tests.git_server import GitServer, make_repository, serve_repositories
+from tests.oauth import registered_with
+from tests.peers.github import GitHubPeer, running_github
+from tests.peers.google import GooglePeer, running_google
 from tests.people import Api, Browser, Person, make_person
 from tests.s3 import S3Server, running_s3
 from tests.services import running_postgres, running_valkey
@@ -120,6 +123,42 @@ def make_app(app: Flask, make_settings: Callable[..., Settings]) -> AppMaker:
         return other
 
     return make
+
+
+@pytest.fixture(scope="session")
+def providers() -> Iterator[tuple[GitHubPeer, GooglePeer]]:
+    """The servers that play GitHub and Google. Ask for `github` and `google` instead."""
+    with running_github() as github, running_google() as google:
+        yield github, google
+
+
+@pytest.fixture(scope="session")
+def registered_app(make_settings: Callable[..., Settings], providers: tuple[GitHubPeer, GooglePeer]) -> Flask:
+    """The application as GitHub and Google know it, made once. Ask for `oauth_app` instead."""
+    registered = create_app(make_settings(**registered_with(*providers)))
+    registered.testing = True
+    registered.config["PROPAGATE_EXCEPTIONS"] = False
+    return registered
+
+
+@pytest.fixture
+def github(providers: tuple[GitHubPeer, GooglePeer]) -> GitHubPeer:
+    """GitHub, where a browser is signed in as `octo`."""
+    providers[0].reset()
+    return providers[0]
+
+
+@pytest.fixture
+def google(providers: tuple[GitHubPeer, GooglePeer]) -> GooglePeer:
+    """Google, where a browser is signed in as `gina`."""
+    providers[1].reset()
+    return providers[1]
+
+
+@pytest.fixture
+def oauth_app(app: Flask, registered_app: Flask, github: GitHubPeer, google: GooglePeer) -> Flask:
+    """The application as GitHub and Google know it, on the same emptied services as `app`."""
+    return registered_app
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from autostack.accounts.schemas import (
     UserOut,
     VerifyEmailIn,
 )
-from autostack.accounts.service import EmailTaken, InvalidCredentials, InvalidLink
+from autostack.accounts.service import EmailTaken, FreshSignInRequired, InvalidCredentials, InvalidLink
 from autostack.errors import Invalid, Unauthorized
 from autostack.web.access import me, public, signed_in
 from autostack.web.operations import operation
@@ -183,10 +183,11 @@ def change_password(body: ChangePasswordIn) -> None:
 @user_api.delete("/account")
 @signed_in
 @limit_authentication
-@operation(raises=[Invalid])
+@operation(raises=[Invalid, FreshSignInRequired])
 def delete_account(body: DeleteAccountIn) -> None:
     """Delete your account.
 
-    With all its projects, deployments, sites and sessions, for good.
+    With all its projects, deployments, sites and sessions, for good. An account without a password takes a sign-in of
+    the last minutes instead of it.
     """
-    service.delete_account(me(), body.password)
+    service.delete_account(identity.current_session(), body.password)

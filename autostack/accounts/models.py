@@ -82,6 +82,24 @@ class OneTimeToken(Base):
     created_at: Mapped[Created]
 
 
+class OAuthRequest(Base):
+    """A question to GitHub or Google that a browser was sent away with, until its answer comes back: once.
+
+    `token` holds a SHA-256 that takes both the `state` and the secret of that browser to make again.
+    """
+
+    __tablename__ = "oauth_requests"
+
+    id: Mapped[Id]
+    token: Mapped[str] = mapped_column(String(64), unique=True)
+    provider: Mapped[str] = mapped_column(String(20))
+    purpose: Mapped[str] = mapped_column(String(20))
+    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    target: Mapped[str] = mapped_column(Text)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    created_at: Mapped[Created]
+
+
 class PendingMail(Base):
     """A mail that is to be written and sent. It names an address, not a user: nobody learns which accounts exist."""
 

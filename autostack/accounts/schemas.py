@@ -80,7 +80,23 @@ class ChangePasswordIn(Schema):
 
 
 class DeleteAccountIn(Schema):
-    password: Password
+    """An account without a password takes a fresh sign-in instead."""
+
+    password: Password | None = None
+
+
+class BeginQuery(Schema):
+    """Where to go once signed in: a path of ours."""
+
+    next: str = Field("", examples=["/projects"])
+
+
+class CallbackQuery(Schema):
+    """What a provider sends a browser back with."""
+
+    state: str = Field("", examples=["8s0d1xqLkXb"])
+    code: str = Field("", examples=["4c1b7d9e"])
+    error: str = Field("", examples=["access_denied"])
 
 
 class ProfileIn(Schema):

@@ -17,7 +17,7 @@ from autostack.accounts import mails, one_time, passwords, tokens
 from autostack.accounts.models import Session, User, UserPreferences
 from autostack.accounts.one_time import Purpose, digest
 from autostack.accounts.tokens import TokenType
-from autostack.errors import Conflict, Invalid, Unauthorized
+from autostack.errors import Conflict, Forbidden, Invalid, Unauthorized
 from autostack.extensions import db, rowcount, settings
 from autostack.projects import service as projects
 
@@ -36,6 +36,15 @@ class InvalidLink(Invalid):
     def __init__(self) -> None:
         message = "This link is not valid any more. Ask for a new one."
         super().__init__(message, {"token": message})
+
+
+class FreshSignInRequired(Forbidden):
+    """The account has no password that could be asked for."""
+
+    code = "FRESH_SIGN_IN_REQUIRED"
+
+    def __init__(self) -> None:
+        super().__init__("Sign in again first: this takes a sign-in of the last minutes.")
 
 
 class InvalidCredentials(Unauthorized):
@@ -184,6 +193,9 @@ def reset_password(secret: str, password: str) -> None:
     _require_choosable(password, "password")
     password_hash = passwords.hash_password(password, settings().bcrypt_rounds)
     user_id = _redeem(secret, Purpose.RESET_PASSWORD)
+    # Whoever linked an identity before the address was confirmed may not have been its owner.
+    unproven = update(User).where(User.id == user_id, User.email_verified.is_(False))
+    db.session.execute(unproven.values(github_id=None, google_id=None))
     # Who has the link has the mailbox.
     changed = update(User).where(User.id == user_id).values(password_hash=password_hash, email_verified=True)
     db.session.execute(changed)
@@ -203,9 +215,25 @@ def change_password(session: Session, current: str, new: str) -> None:
     log.info("password changed", user_id=str(user.id))
 
 
-def delete_account(user: User, password: str) -> None:
-    """Delete an account with everything that is its: projects and their sites, sessions, tokens. Raises Invalid."""
-    _require_password(user, password, "password")
+def confirm(session: Session, password: str | None) -> None:
+    """Have the session's user show once more who they are: by the password, by a fresh sign-in where there is none.
+
+    Raises Invalid, FreshSignInRequired.
+    """
+    user = session.user
+    if user.password_hash is not None:
+        _require_password(user, password or "", "password")
+    elif session.created_at <= datetime.now(UTC) - timedelta(seconds=settings().fresh_sign_in_s):
+        raise FreshSignInRequired
+
+
+def delete_account(session: Session, password: str | None) -> None:
+    """Delete the account of a session's user with everything that is its: projects and their sites, sessions, tokens.
+
+    Raises Invalid, FreshSignInRequired.
+    """
+    confirm(session, password)
+    user = session.user
     user_id = user.id
     # First nobody can act for it any more, so that nothing new is made meanwhile.
     user.is_active = False
@@ -247,6 +275,8 @@ def _redeem(secret: str, purpose: Purpose) -> uuid.UUID:
 
 
 def _require_password(user: User, password: str, field: str) -> None:
+    if user.password_hash is None:
+        raise Invalid.field(field, "This account has no password yet. Set one by a link: Forgot password?")
     if not passwords.verify(password, user.password_hash, settings().bcrypt_rounds):
         raise Invalid.field(field, "The password is wrong.")
 

@@ -26,6 +26,8 @@ ICONS = (
     "git-branch",
     "git-commit-horizontal",
     "info",
+    "key-round",
+    "link",
     "loader-circle",
     "log-out",
     "mail",
@@ -44,6 +46,7 @@ ICONS = (
     "trash-2",
     "triangle-alert",
     "undo-2",
+    "unplug",
     "x",
 )
 FILES = {

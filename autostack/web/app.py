@@ -8,6 +8,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from autostack import logs
 from autostack import models as _models  # noqa: F401 - migrations must know every table
+from autostack.accounts.providers import configured
 from autostack.bounded import bound
 from autostack.deployments import events
 from autostack.extensions import connect_redis, csrf, db, login_manager, migrate, sock
@@ -34,7 +35,7 @@ def build_app(settings: Settings | None = None) -> Flask:
     _init_extensions(app, settings)
     _register_features(app)
     errors.register(app)
-    templating.register(app, sends_mail=settings.smtp_host is not None)
+    templating.register(app, sends_mail=settings.smtp_host is not None, providers=configured(settings))
     access.enforce(app)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
@@ -90,11 +91,14 @@ def _register_features(app: Flask) -> None:
     # Imported here: a feature's modules need the extensions above.
     from autostack.accounts.api import api as accounts_api
     from autostack.accounts.api import user_api
+    from autostack.accounts.connections_pages import pages as connections_pages
+    from autostack.accounts.oauth_pages import pages as oauth_pages
     from autostack.accounts.pages import pages as accounts_pages
     from autostack.builds.agent_api import api as agent_api
     from autostack.deployments import stream
     from autostack.deployments.api import api as deployments_api
     from autostack.deployments.pages import pages as deployments_pages
+    from autostack.github.api import api as github_api
     from autostack.projects.api import api as projects_api
     from autostack.projects.pages import pages as projects_pages
     from autostack.web.api_docs import pages as api_docs
@@ -104,9 +108,12 @@ def _register_features(app: Flask) -> None:
         accounts_pages,
         agent_api,
         api_docs,
+        connections_pages,
         deployments_api,
         deployments_pages,
         stream.sockets,
+        github_api,
+        oauth_pages,
         projects_api,
         projects_pages,
         user_api,

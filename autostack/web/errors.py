@@ -30,6 +30,9 @@ CODES = {
     503: "SERVICE_UNAVAILABLE",
 }
 
+# What GitHub and Google send browsers back to is below `/api/` too.
+VISITED_BY_BROWSERS = frozenset({"oauth"})
+
 
 def register(app: Flask) -> None:
     """Teach the application to render every error."""
@@ -45,6 +48,8 @@ def register(app: Flask) -> None:
 
 def wants_json() -> bool:
     """Tell whether the request is a program's: the API's and the agents' paths."""
+    if request.blueprint in VISITED_BY_BROWSERS and request.accept_mimetypes["text/html"]:
+        return request.accept_mimetypes["application/json"] >= request.accept_mimetypes["text/html"]
     return request.path.startswith(("/api/", "/agent/", "/webhooks/"))
 
 

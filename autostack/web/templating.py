@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from flask import Flask
@@ -13,11 +14,15 @@ from autostack.web.times import duration, elapsed, exact, iso, relative
 PACKAGE = Path(__file__).parent.parent
 
 
-def register(app: Flask, *, sends_mail: bool = False) -> None:
-    """Add the filters and functions that templates share. `sends_mail`: whether links to confirm can arrive."""
+def register(app: Flask, *, sends_mail: bool = False, providers: Sequence[object] = ()) -> None:
+    """Add the filters and functions that templates share.
+
+    `sends_mail`: whether links to confirm can arrive. `providers`: by whom one can sign in beside the password.
+    """
     app.jinja_env.filters.update(duration=duration, elapsed=elapsed, exact=exact, iso=iso, relative=relative)
     app.jinja_env.globals["icon"] = Icons(PACKAGE / "static" / "vendor" / "icons")
     app.jinja_env.globals["sends_mail"] = sends_mail
     app.jinja_env.globals["csp_nonce"] = nonce
+    app.jinja_env.globals["providers"] = providers
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True

@@ -119,3 +119,32 @@ def test_development_secrets_are_made_once_and_for_the_owners_eyes(tmp_path):
 )
 def test_sites_under_the_dashboards_domain_are_noticed(app, sites, shared):
     assert is_shared_domain(app, sites) is shared
+
+
+@pytest.mark.parametrize("name", ["github", "google"])
+def test_a_client_id_needs_its_secret(name):
+    with pytest.raises(ConfigurationError, match=f"{name.upper()}_CLIENT_SECRET must be set"):
+        load_settings(**{f"{name}_client_id": "id"})
+    assert getattr(load_settings(**{f"{name}_client_id": "id", f"{name}_client_secret": "s"}), f"{name}_client_id")
+
+
+@pytest.mark.parametrize(
+    ("given", "api"),
+    [
+        ({}, "https://api.github.com"),
+        ({"github_url": "https://github.com/"}, "https://api.github.com"),
+        ({"github_url": "https://git.example/"}, "https://git.example/api/v3"),
+        (
+            {"github_url": "https://git.example", "github_api_url": "https://api.git.example/"},
+            "https://api.git.example",
+        ),
+    ],
+)
+def test_githubs_api_is_where_github_has_it(given, api):
+    assert load_settings(**given).github_api == api
+
+
+@pytest.mark.parametrize("name", ["github_url", "github_api_url", "google_url"])
+def test_in_production_providers_are_asked_over_https_only(name):
+    with pytest.raises(ConfigurationError, match=f"{name.upper()} must begin with https"):
+        load_settings(environment="production", app_url="https://x.example", **SECRETS, **{name: "http://git.example"})

@@ -1,0 +1,65 @@
+"""What a browser's session keeps of signing in by GitHub and Google."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+
+from flask import session
+
+from autostack.accounts.oauth import InvalidState, PasswordNeeded
+from autostack.accounts.providers import Identity, Provider
+from autostack.extensions import settings
+
+BROWSER = "oauth_browser"
+PENDING_LINK = "oauth_link"
+
+
+@dataclass(frozen=True)
+class PendingLink:
+    """An identity that waits for the password of the account that it is to sign in to."""
+
+    user_id: uuid.UUID
+    identity: Identity
+    target: str
+
+
+def browser_secret() -> str:
+    """Return what only this browser's session knows: a state is worth something together with it only."""
+    if BROWSER not in session:
+        session[BROWSER] = secrets.token_urlsafe(32)
+    return str(session[BROWSER])
+
+
+def keep_link(needed: PasswordNeeded, target: str) -> None:
+    """Keep for a while what is to be linked once the password is there."""
+    identity = needed.identity
+    session[PENDING_LINK] = {
+        "user_id": str(needed.user_id),
+        "provider": identity.provider.value,
+        "subject": identity.subject,
+        "name": identity.name,
+        "email": identity.email,
+        "email_verified": identity.email_verified,
+        "avatar_url": identity.avatar_url,
+        "target": target,
+        "until": time.time() + settings().oauth_state_expires_in_s,
+    }
+
+
+def pending_link() -> PendingLink:
+    """Return what is to be linked. Raises InvalidState where there is nothing (any more)."""
+    kept = session.get(PENDING_LINK)
+    if kept is None or kept["until"] <= time.time():
+        raise InvalidState
+    identity = Identity(
+        Provider(kept["provider"]),
+        kept["subject"],
+        kept["name"],
+        kept["email"],
+        kept["email_verified"],
+        kept["avatar_url"],
+    )
+    return PendingLink(uuid.UUID(kept["user_id"]), identity, kept["target"])
