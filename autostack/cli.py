@@ -1,13 +1,16 @@
-"""The command line: `autostack up`."""
+"""The command line: `autostack up`, and what an operator does with users."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from autostack.errors import ConfigurationError
+from autostack.errors import AutostackError, ConfigurationError
 
 PORT = click.IntRange(1, 65_535)
 # Whether it can be used is for `claim_data_folder` to say.
@@ -36,8 +39,73 @@ def up(data_dir: Path, port: int, proxy_port: int, builders: int, example: bool,
     try:
         sys.exit(up(Options(data_dir, port, proxy_port, builders, example, procfile or PROCFILE)))
     except ConfigurationError as error:
-        for line in error.message.splitlines():
-            click.echo(f"autostack: {line}", err=True)
-        sys.exit(1)
+        _refuse(error)
     except KeyboardInterrupt:
         sys.exit(0)
+
+
+@main.group()
+@click.option("--data-dir", type=DATA_DIR, default="var", show_default=True, envvar="DATA_DIR")
+@click.pass_context
+def users(context: click.Context, data_dir: Path) -> None:
+    """Who has an account, and who is an admin."""
+    context.obj = data_dir
+
+
+@users.command("list")
+@click.pass_obj
+def list_users(data_dir: Path) -> None:
+    """List all users, admins first."""
+    from autostack.admin import service
+
+    with _application(data_dir):
+        for user in service.everyone():
+            marks = [mark for mark, is_so in (("admin", user.is_superuser), ("suspended", not user.is_active)) if is_so]
+            click.echo("\t".join([user.email, user.name, ", ".join(marks)]).rstrip())
+
+
+@users.command()
+@click.argument("email")
+@click.pass_obj
+def promote(data_dir: Path, email: str) -> None:
+    """Make a user an admin."""
+    _appoint(data_dir, email, is_superuser=True)
+
+
+@users.command()
+@click.argument("email")
+@click.pass_obj
+def demote(data_dir: Path, email: str) -> None:
+    """Make an admin a user like others."""
+    _appoint(data_dir, email, is_superuser=False)
+
+
+def _appoint(data_dir: Path, email: str, *, is_superuser: bool) -> None:
+    from autostack.admin import service
+
+    with _application(data_dir):
+        user = service.appoint(email, is_superuser=is_superuser)
+        click.echo(f"{user.email} is {'an admin' if is_superuser else 'no admin'} now.")
+
+
+@contextlib.contextmanager
+def _application(data_dir: Path) -> Iterator[None]:
+    """Be within the application that serves this folder; what goes wrong is one line."""
+    from sqlalchemy.exc import OperationalError
+
+    from autostack import create_app
+    from autostack.local.up import reachable_settings
+
+    try:
+        with create_app(reachable_settings(data_dir)).app_context():
+            yield
+    except AutostackError as error:
+        _refuse(error)
+    except OperationalError:
+        _refuse(ConfigurationError("PostgreSQL does not answer: is Autostack up, and is --data-dir its folder?"))
+
+
+def _refuse(error: AutostackError) -> NoReturn:
+    for line in error.message.splitlines():
+        click.echo(f"autostack: {line}", err=True)
+    sys.exit(1)

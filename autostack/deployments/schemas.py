@@ -10,16 +10,16 @@ from pydantic import Field, StringConstraints
 
 from autostack.deployments import ansi, hosts, logs
 from autostack.deployments.models import Deployment, DeploymentLog, DeploymentStage
-from autostack.deployments.service import FILTERS, MAX_PAGE_SIZE, Page
+from autostack.deployments.service import FILTERS
 from autostack.deployments.status import Status, Trigger
 from autostack.extensions import settings
+from autostack.paging import MAX_PAGE, MAX_PAGE_SIZE, Page
 from autostack.projects.schemas import BuildSettingsIn, RepositoryReference, SiteUrl
 from autostack.web.schemas import Schema, Time
 from autostack.web.times import duration
 
 SHORT_COMMIT = 7
 LOGS_IN_DETAIL = 200
-MAX_PAGE = 1_000_000
 MAX_SEQ = 2**53
 LINE = "[00:42] Build completed"
 
@@ -100,7 +100,7 @@ class PaginationOut(Schema):
     total_items: int = Field(examples=[27])
 
     @classmethod
-    def of(cls, page: Page) -> PaginationOut:
+    def of(cls, page: Page[Any]) -> PaginationOut:
         return cls(current_page=page.number, total_pages=page.total_pages, total_items=page.total_items)
 
 
@@ -120,7 +120,7 @@ class DeploymentsOut(Schema):
     pagination: PaginationOut
 
     @classmethod
-    def of(cls, page: Page) -> DeploymentsOut:
+    def of(cls, page: Page[Deployment]) -> DeploymentsOut:
         return cls(deployments=summaries(page.items), pagination=PaginationOut.of(page))
 
 

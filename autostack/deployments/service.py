@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import contains_eager, joinedload
 
 from autostack.accounts.models import User
@@ -19,6 +18,7 @@ from autostack.deployments.models import Deployment
 from autostack.deployments.status import IN_PROGRESS, Status, Trigger
 from autostack.errors import Conflict, NotFound
 from autostack.extensions import db, settings
+from autostack.paging import Page, read_page
 from autostack.projects import removals
 from autostack.projects import service as projects
 from autostack.projects.models import Project
@@ -27,7 +27,6 @@ from autostack.sites.hosts import deployment_label
 
 log = structlog.stdlib.get_logger(__name__)
 
-MAX_PAGE_SIZE = 100
 SUPERSEDED = "A newer deployment took its place"
 FILTERS: dict[str, frozenset[Status]] = {
     "all": frozenset(Status),
@@ -52,16 +51,6 @@ class DeploymentNotReady(Conflict):
 
 class DeploymentLive(Conflict):
     code = "DEPLOYMENT_LIVE"
-
-
-@dataclass(frozen=True)
-class Page:
-    """One page of a list. Pages count from 1."""
-
-    items: list[Deployment]
-    number: int
-    total_pages: int
-    total_items: int
 
 
 def request(user: User, project: Project, trigger: Trigger) -> Deployment:
@@ -157,16 +146,15 @@ def recent_deployments(user: User, limit: int = 5) -> list[Deployment]:
     return list(db.session.scalars(_mine(user).order_by(Deployment.sequence.desc()).limit(limit)))
 
 
-def search(user: User, *, text: str = "", status: str = "all", page: int = 1, limit: int = 10) -> Page:
+def search(user: User, *, text: str = "", status: str = "all", page: int = 1, limit: int = 10) -> Page[Deployment]:
     """Return a page of the user's deployments, newest first: those whose project's name or repository has `text`."""
-    found = _mine(user).where(Deployment.status.in_(FILTERS[status]))
-    if text:
-        found = found.where(
-            Project.name.icontains(text, autoescape=True) | Project.repository.icontains(text, autoescape=True)
-        )
-    total = db.session.scalar(select(func.count()).select_from(found.with_only_columns(Deployment.id).subquery())) or 0
-    items = found.order_by(Deployment.sequence.desc()).offset((page - 1) * limit).limit(limit)
-    return Page(list(db.session.scalars(items)), page, max(1, -(-total // limit)), total)
+    return read_page(_matching(_mine(user), text, status), (Deployment.sequence.desc(),), page, limit)
+
+
+def search_everyones(*, text: str = "", status: str = "all", page: int = 1, limit: int = 10) -> Page[Deployment]:
+    """Return a page of all deployments with their owners, newest first. For admins only."""
+    everyones = _with_projects().options(joinedload(Deployment.user))
+    return read_page(_matching(everyones, text, status), (Deployment.sequence.desc(),), page, limit)
 
 
 def can_promote(deployment: Deployment) -> bool:
@@ -193,11 +181,19 @@ def _held(deployment: Deployment) -> tuple[Project, Deployment]:
 
 
 def _mine(user: User) -> Select[Deployment]:
-    return (
-        select(Deployment)
-        .join(Deployment.project)
-        .where(Deployment.user_id == user.id)
-        .options(contains_eager(Deployment.project))
+    return _with_projects().where(Deployment.user_id == user.id)
+
+
+def _with_projects() -> Select[Deployment]:
+    return select(Deployment).join(Deployment.project).options(contains_eager(Deployment.project))
+
+
+def _matching(found: Select[Deployment], text: str, status: str) -> Select[Deployment]:
+    found = found.where(Deployment.status.in_(FILTERS[status]))
+    if not text:
+        return found
+    return found.where(
+        Project.name.icontains(text, autoescape=True) | Project.repository.icontains(text, autoescape=True)
     )
 
 

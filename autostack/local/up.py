@@ -94,6 +94,19 @@ def embedded_services(settings: Settings, data_dir: Path) -> tuple[Service, ...]
     return tuple(service for name, service in services.items() if name not in settings.model_fields_set)
 
 
+def reachable_settings(data_dir: Path) -> Settings:
+    """Return the settings by which a command reaches the services that `autostack up` runs for this folder.
+
+    Where it runs none, or the environment names others, it is those of the environment.
+    """
+    settings = load_settings(data_dir=data_dir.absolute())
+    services = embedded_services(settings, data_dir.absolute())
+    return load_settings(
+        data_dir=data_dir.absolute(),
+        **{service.variable: service.url for service in services if (data_dir / service.name).exists()},
+    )
+
+
 def banner(settings: Settings, account: example_site.Example | None, example: str | None) -> str:
     """Return what a newcomer reads once all answer."""
     login = f"    {account.email} / {account.password}" if account else ""

@@ -9,7 +9,7 @@ from flask import Flask, current_app, request
 from flask_login import current_user
 
 from autostack.accounts.models import User
-from autostack.errors import Unauthorized
+from autostack.errors import Forbidden, Unauthorized
 from autostack.extensions import csrf
 
 View = TypeVar("View", bound=Callable[..., object])
@@ -29,6 +29,11 @@ def signed_in(view: View) -> View:
     return _declare(view, "signed_in")
 
 
+def superuser(view: View) -> View:
+    """Declare a route for signed-in admins."""
+    return _declare(view, "superuser")
+
+
 def by_agent_token(view: View) -> View:
     """Declare a route for build agents: the view itself checks the attempt's token."""
     return _declare(view, "agent")
@@ -43,7 +48,12 @@ def me() -> User:
 
 def needs_sign_in(view: Callable[..., object]) -> bool:
     """Tell whether a route is for signed-in users only."""
-    return getattr(view, ACCESS_ATTRIBUTE, None) == "signed_in"
+    return getattr(view, ACCESS_ATTRIBUTE, None) in {"signed_in", "superuser"}
+
+
+def needs_superuser(view: Callable[..., object]) -> bool:
+    """Tell whether a route is for admins only."""
+    return getattr(view, ACCESS_ATTRIBUTE, None) == "superuser"
 
 
 def bearer_token() -> str | None:
@@ -66,8 +76,11 @@ def enforce(app: Flask) -> None:
     def require_declared_access() -> None:
         if request.endpoint is None:
             return
-        if _declared(app, request.endpoint) == "signed_in":
-            me()
+        view = app.view_functions[request.endpoint]
+        if needs_sign_in(view):
+            user = me()
+            if needs_superuser(view) and not user.is_superuser:
+                raise Forbidden("Only admins may do this.")
         if _could_be_forged():
             csrf.protect()
 

@@ -94,6 +94,8 @@ def _register_features(app: Flask) -> None:
     from autostack.accounts.connections_pages import pages as connections_pages
     from autostack.accounts.oauth_pages import pages as oauth_pages
     from autostack.accounts.pages import pages as accounts_pages
+    from autostack.admin.api import api as admin_api
+    from autostack.admin.pages import pages as admin_pages
     from autostack.builds.agent_api import api as agent_api
     from autostack.deployments import stream
     from autostack.deployments.api import api as deployments_api
@@ -106,6 +108,8 @@ def _register_features(app: Flask) -> None:
     for blueprint in (
         accounts_api,
         accounts_pages,
+        admin_api,
+        admin_pages,
         agent_api,
         api_docs,
         connections_pages,

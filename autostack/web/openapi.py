@@ -18,6 +18,7 @@ from werkzeug.routing import Rule
 from autostack.errors import (
     AutostackError,
     BadRequest,
+    Forbidden,
     Invalid,
     NotFound,
     PayloadTooLarge,
@@ -99,6 +100,8 @@ def errors_of(view: Callable[..., object], rule: Rule, verb: str, declared: Oper
     if access.needs_sign_in(view):
         # A write with a browser's session may lack its token.
         found += [Unauthorized] if verb == "GET" else [Unauthorized, BadRequest]
+    if access.needs_superuser(view):
+        found.append(Forbidden)
     if declared.body is not None:
         found += [BadRequest, PayloadTooLarge, UnsupportedMediaType, Invalid]
     if declared.query is not None:
