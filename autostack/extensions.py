@@ -45,6 +45,8 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base)
 migrate = Migrate(directory="migrations", render_as_batch=False)
 login_manager = LoginManager()
+# It would mark a session as stale whenever a phone changes networks; ours are rows that their owner can end.
+login_manager.session_protection = None
 csrf = CSRFProtect()
 sock = Sock()
 

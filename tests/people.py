@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +79,8 @@ class Browser:
     def csrf_token(self) -> str:
         """Return what this browser's pages have in their forms now."""
         with self.client.session_transaction() as kept:
-            seed = kept.setdefault("csrf_token", secrets.token_hex(20))
+            kept.modified = True
+            seed = kept["csrf_token"]
         with self.app.test_request_context():
             session["csrf_token"] = seed
             return generate_csrf()

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import uuid
+
 from flask import Blueprint
 
-from autostack.accounts import identity, service
+from autostack.accounts import access_tokens, identity, service, sessions, tickets
+from autostack.accounts.access_tokens import AccessTokenNotFound, TooManyAccessTokens
+from autostack.accounts.identity import SessionRequired
 from autostack.accounts.schemas import (
+    AccessTokenIn,
+    AccessTokenOut,
+    AccessTokensOut,
     ChangePasswordIn,
     DeleteAccountIn,
     ForgotPasswordIn,
     LogInIn,
     MessageOut,
+    NewAccessTokenOut,
     PreferencesIn,
     PreferencesOut,
     ProfileIn,
     RefreshIn,
     ResetPasswordIn,
     SessionOut,
+    SessionsOut,
+    SignInOut,
     SignUpIn,
+    TicketOut,
     TokensOut,
     UserOut,
     VerifyEmailIn,
 )
 from autostack.accounts.service import EmailTaken, FreshSignInRequired, InvalidCredentials, InvalidLink
+from autostack.accounts.sessions import SessionNotFound
 from autostack.errors import Invalid, Unauthorized
-from autostack.web.access import me, public, signed_in
+from autostack.web.access import account_owner, me, public, signed_in
 from autostack.web.operations import operation
 from autostack.web.rate_limits import limit_authentication
 
@@ -44,7 +56,7 @@ def sign_up(body: SignUpIn) -> TokensOut:
     Makes an account, signs it in and mails a link that confirms the address.
     """
     user = service.sign_up(body.name, body.email, body.password)
-    return TokensOut.of(user, service.open_api_session(user))
+    return TokensOut.of(user, service.open_api_session(user, identity.visitor()))
 
 
 @api.post("/login")
@@ -54,7 +66,7 @@ def sign_up(body: SignUpIn) -> TokensOut:
 def log_in(body: LogInIn) -> TokensOut:
     """Log in."""
     user = service.log_in(body.email, body.password)
-    return TokensOut.of(user, service.open_api_session(user))
+    return TokensOut.of(user, service.open_api_session(user, identity.visitor()))
 
 
 @api.post("/refresh")
@@ -70,7 +82,7 @@ def refresh(body: RefreshIn) -> TokensOut:
 
 @api.post("/logout")
 @signed_in
-@operation()
+@operation(raises=[SessionRequired])
 def log_out() -> None:
     """Log out.
 
@@ -79,9 +91,20 @@ def log_out() -> None:
     identity.end_session()
 
 
+@api.post("/ticket")
+@signed_in
+@operation(status=201)
+def make_ticket() -> TicketOut:
+    """Get a ticket for a websocket.
+
+    Send it as `?ticket=` in the websocket's address, where an access token could end up in a log. It is good once.
+    """
+    return TicketOut(ticket=tickets.issue(identity.current_sign_in()), expires_in=tickets.LIFETIME_S)
+
+
 @api.get("/session")
 @signed_in
-@operation()
+@operation(raises=[SessionRequired])
 def show_session() -> SessionOut:
     """Show the session that the request comes with."""
     return SessionOut.of(identity.current_session())
@@ -142,7 +165,7 @@ def show_profile() -> UserOut:
 
 
 @user_api.put("/profile")
-@signed_in
+@account_owner
 @operation()
 def change_profile(body: ProfileIn) -> UserOut:
     """Change your name."""
@@ -158,7 +181,7 @@ def show_preferences() -> PreferencesOut:
 
 
 @user_api.put("/preferences")
-@signed_in
+@account_owner
 @operation()
 def change_preferences(body: PreferencesIn) -> PreferencesOut:
     """Change your preferences.
@@ -169,21 +192,21 @@ def change_preferences(body: PreferencesIn) -> PreferencesOut:
 
 
 @user_api.put("/password")
-@signed_in
+@account_owner
 @limit_authentication
-@operation(raises=[Invalid])
+@operation(raises=[Invalid, SessionRequired])
 def change_password(body: ChangePasswordIn) -> None:
     """Change your password.
 
-    Ends all your other sessions.
+    Ends all your other sessions, and revokes your access tokens.
     """
     service.change_password(identity.current_session(), body.current_password, body.new_password)
 
 
 @user_api.delete("/account")
-@signed_in
+@account_owner
 @limit_authentication
-@operation(raises=[Invalid, FreshSignInRequired])
+@operation(raises=[Invalid, FreshSignInRequired, SessionRequired])
 def delete_account(body: DeleteAccountIn) -> None:
     """Delete your account.
 
@@ -191,3 +214,59 @@ def delete_account(body: DeleteAccountIn) -> None:
     the last minutes instead of it.
     """
     service.delete_account(identity.current_session(), body.password)
+
+
+@user_api.get("/sessions")
+@account_owner
+@operation(raises=[SessionRequired])
+def list_sessions() -> SessionsOut:
+    """List your sessions.
+
+    Browsers and API clients that are signed in, the one used last first.
+    """
+    current = identity.current_session()
+    return SessionsOut(sessions=[SignInOut.of(session, current.id) for session in sessions.sessions_of(me())])
+
+
+@user_api.delete("/sessions")
+@account_owner
+@operation(raises=[SessionRequired])
+def end_other_sessions() -> None:
+    """End all your other sessions."""
+    sessions.end_others(identity.current_session())
+
+
+@user_api.delete("/sessions/<uuid:id>")
+@account_owner
+@operation(raises=[SessionNotFound])
+def end_session(id: uuid.UUID) -> None:
+    """End one of your sessions."""
+    sessions.end(me(), id)
+
+
+@user_api.get("/tokens")
+@account_owner
+@operation()
+def list_access_tokens() -> AccessTokensOut:
+    """List your personal access tokens."""
+    return AccessTokensOut(tokens=[AccessTokenOut.of(token) for token in access_tokens.access_tokens_of(me())])
+
+
+@user_api.post("/tokens")
+@account_owner
+@operation(status=201, raises=[TooManyAccessTokens])
+def create_access_token(body: AccessTokenIn) -> NewAccessTokenOut:
+    """Make a personal access token.
+
+    For the command line and CI: send it as `Authorization: Bearer`. It is shown in this answer only. `read` looks,
+    `deploy` changes projects and deployments too, `admin` the account itself.
+    """
+    return NewAccessTokenOut.made(*access_tokens.create(me(), body.name, body.scope, body.lifetime_s))
+
+
+@user_api.delete("/tokens/<uuid:id>")
+@account_owner
+@operation(raises=[AccessTokenNotFound])
+def revoke_access_token(id: uuid.UUID) -> None:
+    """Revoke a personal access token."""
+    access_tokens.revoke(me(), id)

@@ -1,7 +1,7 @@
 """Who asks: Flask-Login's loaders, by a browser's cookie or by the API's bearer token.
 
-The cookie holds the secret of a row of `sessions`, which is looked up at each request: a copy of the cookie is
-worthless once its owner has logged out.
+A browser's cookie is the secret of a row of `sessions`, a bearer token names one or is a personal access token. Either
+is looked up at each request: a copy of it is worthless once its owner has logged out.
 """
 
 from __future__ import annotations
@@ -9,24 +9,36 @@ from __future__ import annotations
 from typing import cast
 
 import structlog
-from flask import Request, g, session
+from flask import Request, g, request, session
 from flask_login import current_user, login_user
 
-from autostack.accounts import service
-from autostack.accounts.models import Session, User
-from autostack.errors import Unauthorized
+from autostack.accounts import access_tokens, service
+from autostack.accounts.models import PersonalAccessToken, Session, User
+from autostack.accounts.scopes import Scope
+from autostack.accounts.service import Visitor
+from autostack.accounts.tickets import SignIn
+from autostack.errors import Forbidden, Unauthorized
 from autostack.extensions import login_manager
 from autostack.web.access import bearer_token
+from autostack.web.browser_sessions import BrowserSession, new_id
 
-SECRET = "session_secret"  # noqa: S105 - the name of a key
+MAX_USER_AGENT_CHARACTERS = 255
+
+
+class SessionRequired(Forbidden):
+    code = "SESSION_REQUIRED"
+
+
+def visitor() -> Visitor:
+    """Return where this request comes from."""
+    return Visitor(request.remote_addr, request.user_agent.string[:MAX_USER_AGENT_CHARACTERS] or None)
 
 
 def begin_browser_session(user: User, remember: bool) -> None:
-    """Sign the browser in. What its cookie held before is dropped, so that nobody can have planted it."""
-    _, secret = service.open_browser_session(user, remember)
-    session.clear()
+    """Sign the browser in, with another cookie: what it held before, somebody else may have planted."""
+    _, secret = service.open_browser_session(user, remember, visitor())
+    _browser().renew(secret)
     session.permanent = remember
-    session[SECRET] = secret
     login_user(user)
 
 
@@ -35,32 +47,61 @@ def end_session() -> None:
     service.log_out(current_session())
     # A bearer token's session is not the one of the cookie that may have come along.
     if bearer_token() is None:
-        session.clear()
+        _browser().renew(new_id())
 
 
 def current_session() -> Session:
-    """Return the session that this request came with. Raises Unauthorized where there is none."""
+    """Return the session that this request came with. Raises Unauthorized where there is none, SessionRequired."""
+    found = current_sign_in()
+    if not isinstance(found, Session):
+        raise SessionRequired("This takes a session: log in instead of using a personal access token.")
+    return found
+
+
+def current_sign_in() -> SignIn:
+    """Return what this request's caller signed in with. Raises Unauthorized where there is nothing."""
     if not current_user.is_authenticated or "sign_in" not in g:
         raise Unauthorized("Sign in first.")
-    return cast(Session, g.sign_in)
+    return cast(SignIn, g.sign_in)
+
+
+def sign_in_of_token(token: str) -> SignIn | None:
+    """Return what a bearer token stands for, if that is live: a session, or a personal access token."""
+    if not token.startswith(access_tokens.PREFIX):
+        return service.session_of_access_token(token)
+    found = access_tokens.live_token(secret=token)
+    if found:
+        access_tokens.used(found)
+    return found
 
 
 @login_manager.user_loader  # type: ignore[untyped-decorator]
-def _user_of_cookie(user_id: str) -> User | None:
-    if bearer_token() is not None or SECRET not in session:
-        return None
-    return _signed_in_by(service.session_of_secret(session[SECRET]))
+def _user_of_cookie(_user_id: str) -> User | None:
+    return _caller()
 
 
 @login_manager.request_loader  # type: ignore[untyped-decorator]
-def _user_of_bearer_token(request: Request) -> User | None:
+def _user_of_request(_request: Request) -> User | None:
+    # Also a browser whose session Redis has lost: its cookie is all that is needed.
+    return _caller()
+
+
+def _caller() -> User | None:
     token = bearer_token()
-    return _signed_in_by(service.session_of_access_token(token)) if token else None
+    if token is not None:
+        return _signed_in_by(sign_in_of_token(token))
+    browser = _browser()
+    return None if browser.new else _signed_in_by(service.session_of_secret(browser.id))
 
 
-def _signed_in_by(found: Session | None) -> User | None:
+def _browser() -> BrowserSession:
+    return cast(BrowserSession, session._get_current_object())  # type: ignore[attr-defined]
+
+
+def _signed_in_by(found: SignIn | None) -> User | None:
     g.sign_in = found
     if found is None:
         return None
+    g.scope = Scope(found.scope) if isinstance(found, PersonalAccessToken) else Scope.ADMIN
     structlog.contextvars.bind_contextvars(user_id=str(found.user_id), session_id=str(found.id))
     return found.user

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from enum import StrEnum
 
 from flask_login import UserMixin
 from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, false, func, true
@@ -11,6 +12,11 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from autostack.columns import Created, Id, Updated
 from autostack.extensions import Base
+
+
+class SessionKind(StrEnum):
+    BROWSER = "browser"
+    API = "api"
 
 
 class User(UserMixin, Base):  # type: ignore[misc]  # Flask-Login ships no types
@@ -62,7 +68,31 @@ class Session(Base):
     id: Mapped[Id]
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     token: Mapped[str] = mapped_column(String(255), unique=True)
+    kind: Mapped[str] = mapped_column(String(20), server_default=SessionKind.API, default=SessionKind.API)
+    # As its owner recognises it: where it was opened from, and when it was used last, to the minute.
+    address: Mapped[str | None] = mapped_column(String(45))
+    user_agent: Mapped[str | None] = mapped_column(String(255))
+    last_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
+    created_at: Mapped[Created]
+
+    user: Mapped[User] = relationship()
+
+
+class PersonalAccessToken(Base):
+    """A token for the command line and for CI, until it expires or is revoked. `token` holds its SHA-256."""
+
+    __tablename__ = "personal_access_tokens"
+
+    id: Mapped[Id]
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    token: Mapped[str] = mapped_column(String(64), unique=True)
+    # What its owner recognises it by: its first characters.
+    hint: Mapped[str] = mapped_column(String(20))
+    scope: Mapped[str] = mapped_column(String(20))
+    last_used_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
     created_at: Mapped[Created]
 
     user: Mapped[User] = relationship()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
 from autostack.accounts import passwords
-from autostack.accounts.models import Session, User, UserPreferences
+from autostack.accounts.models import PersonalAccessToken, Session, SessionKind, User, UserPreferences
+from autostack.accounts.scopes import Scope
 from autostack.accounts.service import Tokens, normal_email
 from autostack.web.schemas import Schema, Time
 
@@ -16,6 +17,7 @@ from autostack.web.schemas import Schema, Time
 EMAIL = r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f.]+(\.[^@\s\x00-\x1f.]+)+$"
 MAX_EMAIL_CHARACTERS = 254
 MAX_PASSWORD_CHARACTERS = 1000
+DAY_S = 86_400
 
 
 def _choosable(password: str) -> str:
@@ -42,6 +44,11 @@ Password = Annotated[
 ]
 Secret = Annotated[str, StringConstraints(min_length=1, max_length=200), Field(examples=["kRk0_cXbW3xq"])]
 NewPassword = Annotated[Password, AfterValidator(_choosable)]
+TokenName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$"),
+    Field(examples=["Deploys from CI"]),
+]
 AccessToken = Annotated[str, Field(examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"])]
 RefreshToken = Annotated[str, Field(examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6InJlZnJlc2gifQ"])]
 
@@ -172,6 +179,99 @@ class TokensOut(Schema):
             expires_in=tokens.expires_in_s,
             user=UserOut.of(user),
         )
+
+
+class TicketOut(Schema):
+    """`expires_in` is in seconds."""
+
+    ticket: str = Field(examples=["q1c7Yk2nVt0"])
+    expires_in: int = Field(examples=[30])
+
+
+class SignInOut(Schema):
+    """One of the caller's sessions; `current` is the one that the request came with."""
+
+    id: uuid.UUID
+    kind: SessionKind
+    address: str | None = Field(examples=["203.0.113.7"])
+    user_agent: str | None = Field(examples=["Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"])
+    current: bool
+    created_at: Time
+    last_seen_at: Time
+    expires_at: Time
+
+    @classmethod
+    def of(cls, session: Session, current_id: uuid.UUID) -> SignInOut:
+        return cls(
+            id=session.id,
+            kind=SessionKind(session.kind),
+            address=session.address,
+            user_agent=session.user_agent,
+            current=session.id == current_id,
+            created_at=session.created_at,
+            last_seen_at=session.last_seen_at,
+            expires_at=session.expires_at,
+        )
+
+
+class SessionsOut(Schema):
+    sessions: list[SignInOut]
+
+
+class AccessTokenIn(Schema):
+    """A token without `expires_in_days` lasts until it is revoked."""
+
+    name: TokenName
+    scope: Scope
+    expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(None, examples=[90])
+
+    @field_validator("expires_in_days", mode="before")
+    @classmethod
+    def _never(cls, value: Any) -> Any:
+        # A form's way of choosing nothing.
+        return None if value == "" else value
+
+    @property
+    def lifetime_s(self) -> int | None:
+        return self.expires_in_days * DAY_S if self.expires_in_days else None
+
+
+class AccessTokenOut(Schema):
+    """A personal access token. `hint` are its first characters: all that is shown of it later."""
+
+    id: uuid.UUID
+    name: TokenName
+    hint: str = Field(examples=["ast_kRk0_c"])
+    scope: Scope
+    created_at: Time
+    last_used_at: Time | None
+    expires_at: Time | None
+
+    @classmethod
+    def of(cls, token: PersonalAccessToken) -> AccessTokenOut:
+        return cls(
+            id=token.id,
+            name=token.name,
+            hint=token.hint,
+            scope=Scope(token.scope),
+            created_at=token.created_at,
+            last_used_at=token.last_used_at,
+            expires_at=token.expires_at,
+        )
+
+
+class AccessTokensOut(Schema):
+    tokens: list[AccessTokenOut]
+
+
+class NewAccessTokenOut(AccessTokenOut):
+    """The one time that the token itself is shown."""
+
+    token: str = Field(examples=["ast_kRk0_cXbW3xq"])
+
+    @classmethod
+    def made(cls, token: PersonalAccessToken, secret: str) -> NewAccessTokenOut:
+        return cls(**AccessTokenOut.of(token).model_dump(), token=secret)
 
 
 class SessionOut(Schema):

@@ -13,8 +13,8 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
-from autostack.accounts import mails, one_time, passwords, tokens
-from autostack.accounts.models import Session, User, UserPreferences
+from autostack.accounts import access_tokens, mails, one_time, passwords, tokens
+from autostack.accounts.models import Session, SessionKind, User, UserPreferences
 from autostack.accounts.one_time import Purpose, digest
 from autostack.accounts.tokens import TokenType
 from autostack.errors import Conflict, Forbidden, Invalid, Unauthorized
@@ -65,6 +65,17 @@ class Tokens:
     expires_in_s: int
 
 
+@dataclass(frozen=True)
+class Visitor:
+    """Where a sign-in comes from."""
+
+    address: str | None = None
+    user_agent: str | None = None
+
+
+UNKNOWN = Visitor()
+
+
 def sign_up(name: str, email: str, password: str) -> User:
     """Make an account. Raises Invalid for a password that cannot be one, EmailTaken."""
     _require_choosable(password, "password")
@@ -97,36 +108,47 @@ def log_in(email: str, password: str) -> User:
     return user
 
 
-def open_session(user: User, lifetime_s: int) -> tuple[Session, str]:
-    """Begin a session; return its row and the secret that only its holder keeps. Forgets the user's ended ones."""
+def open_api_session(user: User, visitor: Visitor = UNKNOWN) -> Tokens:
+    """Begin a session of an API client; return its first pair of tokens."""
+    session, secret = _open_session(user, SessionKind.API, settings().refresh_token_expires_in_s, visitor)
+    return _tokens(session, secret)
+
+
+def open_browser_session(user: User, remember: bool, visitor: Visitor = UNKNOWN) -> tuple[Session, str]:
+    """Begin a session of a browser; it lives longer where the user asked to be remembered.
+
+    Returns its row, and the secret that only the browser keeps.
+    """
+    known = settings()
+    lifetime_s = known.refresh_token_expires_in_s if remember else known.jwt_expires_in_s
+    return _open_session(user, SessionKind.BROWSER, lifetime_s, visitor)
+
+
+def _open_session(user: User, kind: SessionKind, lifetime_s: int, visitor: Visitor) -> tuple[Session, str]:
+    """Begin a session; forget the user's ended ones."""
     now, secret = datetime.now(UTC), secrets.token_urlsafe(32)
     db.session.execute(delete(Session).where(Session.user_id == user.id, Session.expires_at <= now))
-    session = Session(user_id=user.id, token=digest(secret), expires_at=now + timedelta(seconds=lifetime_s))
+    session = Session(
+        user=user,
+        kind=kind,
+        token=digest(secret),
+        expires_at=now + timedelta(seconds=lifetime_s),
+        address=visitor.address,
+        user_agent=visitor.user_agent,
+    )
     db.session.add(session)
     db.session.commit()
     return session, secret
 
 
-def open_api_session(user: User) -> Tokens:
-    """Begin a session of an API client; return its first pair of tokens."""
-    session, secret = open_session(user, settings().refresh_token_expires_in_s)
-    return _tokens(user, session.id, secret)
-
-
-def open_browser_session(user: User, remember: bool) -> tuple[Session, str]:
-    """Begin a session of a browser; it lives longer where the user asked to be remembered."""
-    known = settings()
-    return open_session(user, known.refresh_token_expires_in_s if remember else known.jwt_expires_in_s)
-
-
 def session_of_secret(secret: str) -> Session | None:
-    """Return the live session, its user loaded, whose secret this is."""
-    return _live_session(Session.token == digest(secret))
+    """Return the browser's live session, its user loaded, whose secret this is."""
+    return _seen(_live_session(Session.token == digest(secret), Session.kind == SessionKind.BROWSER))
 
 
-def is_live(session_id: uuid.UUID) -> bool:
-    """Tell whether a session that was live has not ended since."""
-    return _live_session(Session.id == session_id) is not None
+def live_session(session_id: uuid.UUID) -> Session | None:
+    """Return a live session, its user loaded, by its id."""
+    return _live_session(Session.id == session_id)
 
 
 def session_of_access_token(token: str) -> Session | None:
@@ -135,14 +157,15 @@ def session_of_access_token(token: str) -> Session | None:
         claims = tokens.read(token, TokenType.ACCESS, settings())
     except Unauthorized:
         return None
-    return _live_session(Session.id == claims.session_id, Session.user_id == claims.user_id)
+    return _seen(_live_session(Session.id == claims.session_id, Session.user_id == claims.user_id))
 
 
 def refresh(refresh_token: str) -> tuple[User, Tokens]:
     """Trade a refresh token for a new pair. Raises Unauthorized.
 
     Each refresh token is good once. One that comes back was copied, and ends its session for thief and owner alike
-    (RFC 9700, section 4.14.2).
+    (RFC 9700, section 4.14.2). A client that lost the answer and asks again looks just like that, and has to log in
+    again: who would let it through would let the thief through. No refreshing makes a session last longer.
     """
     claims = tokens.read(refresh_token, TokenType.REFRESH, settings())
     secret = secrets.token_urlsafe(32)
@@ -154,7 +177,7 @@ def refresh(refresh_token: str) -> tuple[User, Tokens]:
     session = _live_session(Session.id == claims.session_id)
     if session is None:
         raise Unauthorized("The session has ended. Log in again.")
-    return session.user, _tokens(session.user, session.id, secret)
+    return session.user, _tokens(session, secret)
 
 
 def log_out(session: Session) -> None:
@@ -189,7 +212,10 @@ def ask_for_reset(email: str) -> None:
 
 
 def reset_password(secret: str, password: str) -> None:
-    """Set a new password by a link's secret, and end all of the user's sessions. Raises Invalid, InvalidLink."""
+    """Set a new password by a link's secret, and end all sessions and tokens of the user.
+
+    Raises Invalid, InvalidLink.
+    """
     _require_choosable(password, "password")
     password_hash = passwords.hash_password(password, settings().bcrypt_rounds)
     user_id = _redeem(secret, Purpose.RESET_PASSWORD)
@@ -200,17 +226,19 @@ def reset_password(secret: str, password: str) -> None:
     changed = update(User).where(User.id == user_id).values(password_hash=password_hash, email_verified=True)
     db.session.execute(changed)
     db.session.execute(delete(Session).where(Session.user_id == user_id))
+    access_tokens.revoke_all(user_id)
     db.session.commit()
     log.info("password reset", user_id=str(user_id))
 
 
 def change_password(session: Session, current: str, new: str) -> None:
-    """Change the password of the session's user, and end the user's other sessions. Raises Invalid."""
+    """Change the password of the session's user, and end the user's other sessions and tokens. Raises Invalid."""
     user = session.user
     _require_password(user, current, "currentPassword")
     _require_choosable(new, "newPassword")
     user.password_hash = passwords.hash_password(new, settings().bcrypt_rounds)
     db.session.execute(delete(Session).where(Session.user_id == user.id, Session.id != session.id))
+    access_tokens.revoke_all(user.id)
     db.session.commit()
     log.info("password changed", user_id=str(user.id))
 
@@ -289,8 +317,7 @@ def _require_choosable(password: str, field: str) -> None:
 def _rotate(claims: tokens.Claims, secret: str) -> bool:
     now = datetime.now(UTC)
     current = (Session.id == claims.session_id, Session.token == digest(claims.secret), Session.expires_at > now)
-    expires_at = now + timedelta(seconds=settings().refresh_token_expires_in_s)
-    rotated = db.session.execute(update(Session).where(*current).values(token=digest(secret), expires_at=expires_at))
+    rotated = db.session.execute(update(Session).where(*current).values(token=digest(secret), last_seen_at=now))
     db.session.commit()
     return rowcount(rotated) == 1
 
@@ -301,10 +328,21 @@ def _live_session(*conditions: object) -> Session | None:
     return db.session.scalar(query.where(*conditions, *alive))  # type: ignore[arg-type]
 
 
-def _tokens(user: User, session_id: uuid.UUID, secret: str) -> Tokens:
+def _seen(session: Session | None) -> Session | None:
+    """Note that a session is used, once a minute at most."""
+    now = datetime.now(UTC)
+    if session and session.last_seen_at < now - access_tokens.SEEN_EVERY:
+        db.session.execute(update(Session).where(Session.id == session.id).values(last_seen_at=now))
+        db.session.commit()
+    return session
+
+
+def _tokens(session: Session, secret: str) -> Tokens:
     known = settings()
+    left_s = int((session.expires_at - datetime.now(UTC)).total_seconds())
+    access_s = min(known.jwt_expires_in_s, left_s)
     return Tokens(
-        tokens.access_token(user, session_id, known),
-        tokens.refresh_token(user, session_id, secret, known),
-        known.jwt_expires_in_s,
+        tokens.access_token(session.user, session.id, access_s, known),
+        tokens.refresh_token(session.user, session.id, secret, left_s, known),
+        access_s,
     )

@@ -38,16 +38,16 @@ class Claims:
     secret: str = ""
 
 
-def access_token(user: User, session_id: uuid.UUID, settings: Settings) -> str:
+def access_token(user: User, session_id: uuid.UUID, lifetime_s: int, settings: Settings) -> str:
     """Return a token for the API's `Authorization: Bearer`."""
     claims = {"userId": str(user.id), "email": user.email, "name": user.name, "sid": str(session_id)}
-    return _encode(TokenType.ACCESS, claims, settings)
+    return _encode(TokenType.ACCESS, claims, lifetime_s, settings)
 
 
-def refresh_token(user: User, session_id: uuid.UUID, secret: str, settings: Settings) -> str:
+def refresh_token(user: User, session_id: uuid.UUID, secret: str, lifetime_s: int, settings: Settings) -> str:
     """Return a token that buys one new pair of tokens; `secret` is what makes it the session's current one."""
     claims = {"userId": str(user.id), "sid": str(session_id), "jti": secret}
-    return _encode(TokenType.REFRESH, claims, settings)
+    return _encode(TokenType.REFRESH, claims, lifetime_s, settings)
 
 
 def read(token: str, expected: TokenType, settings: Settings) -> Claims:
@@ -63,10 +63,9 @@ def read(token: str, expected: TokenType, settings: Settings) -> Claims:
         raise Unauthorized("The token is not valid or has expired.") from None
 
 
-def _encode(type_: TokenType, claims: dict[str, Any], settings: Settings) -> str:
+def _encode(type_: TokenType, claims: dict[str, Any], lifetime_s: int, settings: Settings) -> str:
     now = int(time.time())
-    expires = now + (settings.jwt_expires_in_s if type_ is TokenType.ACCESS else settings.refresh_token_expires_in_s)
-    whole = {**claims, "typ": type_.value, "aud": AUDIENCE, "iat": now, "exp": expires}
+    whole = {**claims, "typ": type_.value, "aud": AUDIENCE, "iat": now, "exp": now + lifetime_s}
     return jwt.encode({"alg": ALGORITHM}, whole, _key(type_, settings), algorithms=[ALGORITHM])
 
 

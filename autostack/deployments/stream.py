@@ -15,9 +15,9 @@ from pydantic import Field
 from redis import Redis
 from simple_websocket import ConnectionClosed, Server
 
-from autostack.accounts import service as accounts
-from autostack.accounts.identity import current_session
-from autostack.accounts.models import Session, User
+from autostack.accounts import identity, tickets
+from autostack.accounts.models import User
+from autostack.accounts.tickets import SignIn
 from autostack.deployments import ansi, hosts, logs, service
 from autostack.deployments.models import Deployment, DeploymentLog
 from autostack.deployments.schemas import MAX_SEQ
@@ -58,16 +58,16 @@ class SubscribeIn(Schema):
 @public
 def stream(socket: Server, id: uuid.UUID) -> None:
     """Send a deployment's log from where the client stands, and its changes, until it has ended."""
-    session = _session()
-    if session is None or not _may_read(session.user, id):
+    sign_in = _sign_in()
+    if sign_in is None or not _may_read(sign_in.user, id):
         _refuse(socket, POLICY_VIOLATION, "Not allowed")
         return
-    with _seats().seat(_limits(session.user)) as free:
+    with _seats().seat(_limits(sign_in.user)) as free:
         if not free:
             _refuse(socket, TRY_AGAIN_LATER, "Too many open connections")
         elif wish := _subscription(socket, id):
             with contextlib.suppress(ConnectionClosed), _wake_ups().of(id) as wake_up:
-                _follow(socket, wish, session.id, wake_up)
+                _follow(socket, wish, sign_in, wake_up)
         else:
             socket.close(POLICY_VIOLATION, "Not allowed")
 
@@ -109,16 +109,18 @@ def _may_read(user: User, id: uuid.UUID) -> bool:
     return True
 
 
-def _session() -> Session | None:
-    """Return the caller's session: by `?token=`, or by cookie from a page of ours."""
-    token = request.args.get("token")
+def _sign_in() -> SignIn | None:
+    """Return what the caller signed in with: by `?ticket=` or `?token=`, or by cookie from a page of ours."""
+    ticket, token = request.args.get("ticket"), request.args.get("token")
+    if ticket is not None:
+        return tickets.redeem(ticket)
     if token is not None:
-        return accounts.session_of_access_token(token)
+        return identity.sign_in_of_token(token)
     # Browsers send cookies with any site's websockets: only the Origin tells whose page it was.
     origin = urlsplit(request.headers.get("Origin", ""))
     if origin.netloc not in {request.host, urlsplit(settings().app_url).netloc}:
         return None
-    return current_session() if current_user.is_authenticated else None
+    return identity.current_sign_in() if current_user.is_authenticated else None
 
 
 def _subscription(socket: Server, id: uuid.UUID) -> SubscribeIn | None:
@@ -130,7 +132,7 @@ def _subscription(socket: Server, id: uuid.UUID) -> SubscribeIn | None:
     return wish if wish.deployment_id == id else None
 
 
-def _follow(socket: Server, wish: SubscribeIn, session_id: uuid.UUID, wake_up: threading.Event) -> None:
+def _follow(socket: Server, wish: SubscribeIn, sign_in: SignIn, wake_up: threading.Event) -> None:
     after, told = wish.after, None
     while socket.connected:
         wake_up.clear()
@@ -139,7 +141,7 @@ def _follow(socket: Server, wish: SubscribeIn, session_id: uuid.UUID, wake_up: t
         if deployment is None:
             return
         # Who has logged out since, or was logged out, reads no further.
-        if not accounts.is_live(session_id):
+        if not tickets.still_live(sign_in):
             socket.close(POLICY_VIOLATION, "The session has ended")
             return
         status, last_words = deployment.state, _last_words(deployment)

@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-from flask import Flask, current_app, request
+from flask import Flask, current_app, g, request
 from flask_login import current_user
 
 from autostack.accounts.models import User
+from autostack.accounts.scopes import Scope
 from autostack.errors import Forbidden, Unauthorized
 from autostack.extensions import csrf
 
 View = TypeVar("View", bound=Callable[..., object])
 
 ACCESS_ATTRIBUTE = "_autostack_access"
+SIGNED_IN = frozenset({"signed_in", "account_owner", "superuser"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Flask's own views cannot be decorated where they are made.
 UNDECLARED_BUT_KNOWN = frozenset({"static"})
+
+
+class MissingScope(Forbidden):
+    code = "MISSING_SCOPE"
 
 
 def public(view: View) -> View:
@@ -25,13 +32,21 @@ def public(view: View) -> View:
 
 
 def signed_in(view: View) -> View:
-    """Declare a route for signed-in users: a browser's session, or a bearer token under `/api/`."""
+    """Declare a route for signed-in users: a browser's session, or a bearer token under `/api/`.
+
+    A personal access token needs the scope `read` to read, `deploy` to change anything.
+    """
     return _declare(view, "signed_in")
 
 
 def superuser(view: View) -> View:
     """Declare a route for signed-in admins."""
     return _declare(view, "superuser")
+
+
+def account_owner(view: View) -> View:
+    """Declare a route that acts on the account itself: as above, but a personal access token needs `admin`."""
+    return _declare(view, "account_owner")
 
 
 def by_agent_token(view: View) -> View:
@@ -48,7 +63,7 @@ def me() -> User:
 
 def needs_sign_in(view: Callable[..., object]) -> bool:
     """Tell whether a route is for signed-in users only."""
-    return getattr(view, ACCESS_ATTRIBUTE, None) in {"signed_in", "superuser"}
+    return getattr(view, ACCESS_ATTRIBUTE, None) in SIGNED_IN
 
 
 def needs_superuser(view: Callable[..., object]) -> bool:
@@ -79,10 +94,19 @@ def enforce(app: Flask) -> None:
         view = app.view_functions[request.endpoint]
         if needs_sign_in(view):
             user = me()
+            _require_scope(view)
             if needs_superuser(view) and not user.is_superuser:
                 raise Forbidden("Only admins may do this.")
         if _could_be_forged():
             csrf.protect()
+
+
+def _require_scope(view: Callable[..., object]) -> None:
+    reads = request.method in SAFE_METHODS
+    plain = getattr(view, ACCESS_ATTRIBUTE, None) == "signed_in"
+    needed = Scope.ADMIN if not plain else Scope.READ if reads else Scope.DEPLOY
+    if not g.scope.covers(needed):
+        raise MissingScope(f"This takes a token with the scope `{needed}`.")
 
 
 def _could_be_forged() -> bool:

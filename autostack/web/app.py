@@ -15,6 +15,7 @@ from autostack.extensions import connect_redis, csrf, db, login_manager, migrate
 from autostack.settings import Settings, is_shared_domain, load_settings
 from autostack.sites.store import open_store
 from autostack.web import access, errors, rate_limits, request_log, security, templating
+from autostack.web.browser_sessions import BrowserSessions
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -82,6 +83,7 @@ def _init_extensions(app: Flask, settings: Settings) -> None:
     # A Redis that hangs must not hang whoever asks it; what we wait for in it is the proxies' word on a route at most.
     redis = connect_redis(settings, timeout_s=settings.activation_timeout_ms / 1000 + 1)
     app.extensions["autostack_redis"] = redis
+    app.session_interface = BrowserSessions(redis, settings.secret("secret_key"), settings.refresh_token_expires_in_s)
     rate_limits.register(app, redis)
     app.extensions["autostack_store"] = open_store(settings)
     events.listen()

@@ -98,8 +98,9 @@ def errors_of(view: Callable[..., object], rule: Rule, verb: str, declared: Oper
     """Return what an operation may end in: what it says itself, and what follows from how it is called."""
     found = list(declared.raises)
     if access.needs_sign_in(view):
+        found += [Unauthorized, access.MissingScope]
         # A write with a browser's session may lack its token.
-        found += [Unauthorized] if verb == "GET" else [Unauthorized, BadRequest]
+        found += [] if verb == "GET" else [BadRequest]
     if access.needs_superuser(view):
         found.append(Forbidden)
     if declared.body is not None:

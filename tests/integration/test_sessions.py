@@ -1,0 +1,283 @@
+"""Sessions: of browsers and API clients, looked at and ended; what they outlive and what ends them."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flask import Flask
+from joserfc import jwt
+from joserfc.jwk import OctKey
+from redis import Redis
+from sqlalchemy import update
+
+from autostack.accounts import tickets
+from autostack.accounts.models import Session
+from autostack.extensions import db
+from tests.people import PASSWORD, Api, Browser, Person
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Redis:
+    return Redis.from_url(redis_url)
+
+
+def log_in(app: Flask, person: Person) -> dict[str, str]:
+    answer = Api(app).post("/api/auth/login", {"email": person.email, "password": person.password})
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json)
+
+
+def claims_of(app: Flask, token: str, secret: str) -> dict[str, int]:
+    return dict(jwt.decode(token, OctKey.import_key(app.config["AUTOSTACK"].secret(secret))).claims)
+
+
+class TestOfABrowser:
+    def test_the_cookie_is_a_random_id_that_changes_with_each_log_in_and_out(self, app, alice):
+        browser = Browser(app)
+        browser.get("/login")
+        planted = browser.cookie()
+        browser.sign_in(alice)
+        signed_in = browser.cookie()
+        assert len(signed_in) == 43
+        assert signed_in != planted
+        browser.post("/logout")
+        assert browser.cookie() not in {planted, signed_in}
+
+    def test_a_copy_of_the_cookie_is_worthless_after_logging_out(self, app, alice):
+        browser, copy = Browser(app).sign_in(alice), Browser(app)
+        copy.client.set_cookie("session", browser.cookie())
+        assert copy.get("/projects").status_code == 200
+        browser.post("/logout")
+        assert copy.get("/projects").status_code == 302
+
+    def test_an_id_that_was_planted_before_the_log_in_is_nobodys_after_it(self, app, alice):
+        victim, attacker = Browser(app), Browser(app)
+        for browser in (victim, attacker):
+            browser.client.set_cookie("session", "A" * 43)
+        victim.sign_in(alice)
+        assert attacker.get("/projects").status_code == 302
+
+    def test_it_outlives_all_that_redis_knows(self, app, alice, redis):
+        browser = Browser(app).sign_in(alice)
+        token = browser.csrf_token()
+        for key in redis.scan_iter("autostack:browser:*"):
+            redis.delete(key)
+        assert browser.get("/projects").status_code == 200
+        # Also a form that stood open.
+        assert browser.client.post("/logout", data={"csrf_token": token}).status_code == 303
+
+    def test_redis_does_not_hold_what_signs_in(self, app, alice, redis):
+        browser = Browser(app).sign_in(alice)
+        held = [(key, redis.get(key)) for key in redis.scan_iter("autostack:browser:*")]
+        assert held
+        assert not any(browser.cookie().encode() in key + value for key, value in held)
+
+    def test_a_page_without_a_form_gives_no_cookie(self, app):
+        assert "Set-Cookie" not in app.test_client().get("/healthz").headers
+        assert "Set-Cookie" not in app.test_client().get("/api/projects").headers
+        assert "Set-Cookie" in app.test_client().get("/login").headers
+
+    def test_remembered_it_has_a_date_else_it_ends_with_the_browser(self, app, alice):
+        for remember, dated in (("on", True), (None, False)):
+            browser = Browser(app)
+            fields = {"email": alice.email, "password": PASSWORD, **({"remember": remember} if remember else {})}
+            assert ("Expires=" in browser.post("/login", fields).headers["Set-Cookie"]) == dated
+
+    def test_the_secret_of_an_api_session_is_no_cookie(self, app, alice):
+        refresh = log_in(app, alice)["refreshToken"]
+        secret = claims_of(app, refresh, "refresh_token_secret")["jti"]
+        browser = Browser(app)
+        browser.client.set_cookie("session", secret)
+        assert browser.get("/projects").status_code == 302
+
+
+class TestTheList:
+    def test_tells_where_each_is_from_and_which_is_this_one(self, app, alice):
+        browser = Browser(app)
+        browser.client.environ_base["HTTP_USER_AGENT"] = "Mozilla/5.0 (X11; Linux) Firefox/140.0"
+        browser.sign_in(alice)
+        listed = browser.get("/api/user/sessions").json["sessions"]
+        mine = next(session for session in listed if session["current"])
+        assert (mine["kind"], mine["address"]) == ("browser", "127.0.0.1")
+        assert "Firefox/140.0" in mine["userAgent"]
+        assert [session["kind"] for session in listed if not session["current"]] == ["api"]
+
+    def test_one_that_is_ended_is_out_at_once(self, app, alice):
+        browser, phone = Browser(app).sign_in(alice), Browser(app).sign_in(alice)
+        ids = {s["id"] for s in browser.get("/api/user/sessions").json["sessions"] if s["kind"] == "browser"}
+        current = {s["id"] for s in browser.get("/api/user/sessions").json["sessions"] if s["current"]}
+        (other,) = ids - current
+        headers = {"X-CSRFToken": browser.csrf_token()}
+        assert browser.client.delete(f"/api/user/sessions/{other}", headers=headers).status_code == 204
+        assert phone.get("/projects").status_code == 302
+        assert browser.client.delete(f"/api/user/sessions/{other}", headers=headers).status_code == 404
+
+    def test_all_others_end_together(self, app, alice):
+        api, other = Api(app, alice.token), Api(app, log_in(app, alice)["token"])
+        assert api.delete("/api/user/sessions").status_code == 204
+        assert other.get("/api/auth/session").status_code == 401
+        assert len(api.get("/api/user/sessions").json["sessions"]) == 1
+
+    def test_a_strangers_session_is_not_there(self, app, alice, charlie):
+        (mine,) = Api(app, alice.token).get("/api/user/sessions").json["sessions"]
+        assert Api(app, charlie.token).delete(f"/api/user/sessions/{mine['id']}").status_code == 404
+        assert Api(app, alice.token).get("/api/auth/session").status_code == 200
+
+    def test_when_it_was_used_last_is_known_to_the_minute(self, app, alice):
+        with app.app_context():
+            long_ago = datetime.now(UTC) - timedelta(hours=1)
+            db.session.execute(update(Session).where(Session.user_id == alice.id).values(last_seen_at=long_ago))
+            db.session.commit()
+        api = Api(app, alice.token)
+        api.get("/api/projects")
+        (mine,) = api.get("/api/user/sessions").json["sessions"]
+        assert datetime.fromisoformat(mine["lastSeenAt"]) > datetime.now(UTC) - timedelta(minutes=1)
+
+
+class TestRefreshing:
+    def test_makes_no_session_last_longer(self, app, alice):
+        tokens = log_in(app, alice)
+        with app.app_context():
+            soon = datetime.now(UTC) + timedelta(seconds=100)
+            db.session.execute(update(Session).where(Session.user_id == alice.id).values(expires_at=soon))
+            db.session.commit()
+        again = Api(app).post("/api/auth/refresh", {"refreshToken": tokens["refreshToken"]}).json
+        assert again["expiresIn"] <= 100
+        for name, secret in (("token", "jwt_secret"), ("refreshToken", "refresh_token_secret")):
+            claims = claims_of(app, again[name], secret)
+            assert claims["exp"] - claims["iat"] <= 100
+
+    def test_twice_at_once_ends_the_family(self, app, alice):
+        tokens = log_in(app, alice)
+        body = {"refreshToken": tokens["refreshToken"]}
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: Api(app).post("/api/auth/refresh", body), range(8)))
+        assert sorted(answer.status_code for answer in answers)[1:] == [401] * 7
+        for answer in answers:
+            if answer.status_code == 200:
+                assert Api(app, answer.json["token"]).get("/api/auth/session").status_code == 401
+        assert Api(app, tokens["token"]).get("/api/auth/session").status_code == 401
+
+
+class TestTickets:
+    def test_stand_for_who_asked_once(self, app, alice):
+        answer = Api(app, alice.token).post("/api/auth/ticket")
+        assert (answer.status_code, answer.json["expiresIn"]) == (201, tickets.LIFETIME_S)
+        with app.app_context():
+            found = tickets.redeem(answer.json["ticket"])
+            assert found is not None
+            assert found.user_id == alice.id
+            assert tickets.redeem(answer.json["ticket"]) is None
+            assert tickets.redeem("never was one") is None
+
+    def test_are_worth_nothing_once_the_session_has_ended(self, app, alice):
+        ticket = Api(app, alice.token).post("/api/auth/ticket").json["ticket"]
+        Api(app, alice.token).post("/api/auth/logout")
+        with app.app_context():
+            assert tickets.redeem(ticket) is None
+
+
+class TestAccessTokens:
+    def make(self, app, alice, **changes):
+        body = {"name": "CI", "scope": "deploy", **changes}
+        answer = Api(app, alice.token).post("/api/user/tokens", body)
+        assert answer.status_code == 201, answer.text
+        return answer.json
+
+    def test_is_shown_once_and_works_until_it_is_revoked(self, app, alice):
+        made, owner = self.make(app, alice), Api(app, alice.token)
+        assert made["token"].startswith("ast_")
+        ci = Api(app, made["token"])
+        assert ci.get("/api/projects").status_code == 200
+        (listed,) = owner.get("/api/user/tokens").json["tokens"]
+        assert made["token"] not in str(listed)
+        assert made["token"].startswith(listed["hint"])
+        assert listed["lastUsedAt"]
+        assert owner.delete(f"/api/user/tokens/{made['id']}").status_code == 204
+        assert ci.get("/api/projects").status_code == 401
+        assert owner.delete(f"/api/user/tokens/{made['id']}").status_code == 404
+
+    @pytest.mark.parametrize(
+        ("scope", "reads", "writes", "administers"),
+        [("read", 200, 403, 403), ("deploy", 200, 422, 403), ("admin", 200, 422, 200)],
+    )
+    def test_may_do_what_its_scope_says(self, app, alice, scope, reads, writes, administers):
+        token = Api(app, self.make(app, alice, scope=scope)["token"])
+        assert token.get("/api/projects").status_code == reads
+        refused = token.post("/api/projects", {})
+        assert refused.status_code == writes
+        assert token.get("/api/user/tokens").status_code == administers
+        if writes == 403:
+            assert refused.json["error"]["code"] == "MISSING_SCOPE"
+
+    def test_has_no_session(self, app, alice):
+        token = Api(app, self.make(app, alice, scope="admin")["token"])
+        for answer in (token.get("/api/auth/session"), token.post("/api/auth/logout"), token.get("/api/user/sessions")):
+            assert (answer.status_code, answer.json["error"]["code"]) == (403, "SESSION_REQUIRED")
+
+    def test_an_expired_one_is_listed_and_works_no_more(self, app, alice):
+        made = self.make(app, alice, expiresInDays=1)
+        with app.app_context():
+            db.session.execute(db.text("UPDATE personal_access_tokens SET expires_at = now()"))
+            db.session.commit()
+        assert Api(app, made["token"]).get("/api/projects").status_code == 401
+        assert len(Api(app, alice.token).get("/api/user/tokens").json["tokens"]) == 1
+
+    def test_the_database_does_not_hold_it(self, app, alice):
+        made = self.make(app, alice)
+        with app.app_context():
+            rows = db.session.execute(db.text("SELECT t::text FROM personal_access_tokens t")).scalars().all()
+        assert rows
+        assert not any(made["token"] in row for row in rows)
+
+    def test_a_strangers_is_not_there(self, app, alice, charlie):
+        made = self.make(app, alice)
+        assert Api(app, charlie.token).delete(f"/api/user/tokens/{made['id']}").status_code == 404
+        assert Api(app, charlie.token).get("/api/user/tokens").json == {"tokens": []}
+        assert Api(app, made["token"]).get("/api/projects").status_code == 200
+
+    @pytest.mark.parametrize(
+        "wrong", [{"name": ""}, {"name": "x" * 101}, {"scope": "root"}, {"expiresInDays": 0}, {"expiresInDays": 4000}]
+    )
+    def test_what_it_cannot_be_is_said_of_the_field(self, app, alice, wrong):
+        answer = Api(app, alice.token).post("/api/user/tokens", {"name": "CI", "scope": "read", **wrong})
+        assert answer.status_code == 422
+        assert list(answer.json["error"]["details"]) == list(wrong)
+
+    def test_there_are_only_so_many(self, app, alice):
+        api = Api(app, alice.token)
+        with ThreadPoolExecutor(4) as pool:
+            body = {"name": "CI", "scope": "read"}
+            codes = list(
+                pool.map(lambda _: Api(app, alice.token).post("/api/user/tokens", body).status_code, range(55))
+            )
+        assert codes.count(201) == 50
+        assert codes.count(409) == 5
+        assert len(api.get("/api/user/tokens").json["tokens"]) == 50
+
+
+class TestWhatEndsThemAll:
+    def test_a_change_of_password_ends_other_sessions_and_every_token(self, app, alice):
+        api, other = Api(app, alice.token), Api(app, log_in(app, alice)["token"])
+        token = api.post("/api/user/tokens", {"name": "CI", "scope": "admin"}).json["token"]
+        browser = Browser(app).sign_in(alice)
+        body = {"currentPassword": PASSWORD, "newPassword": "another horse battery"}
+        assert api.put("/api/user/password", body).status_code == 204
+        assert api.get("/api/auth/session").status_code == 200
+        assert other.get("/api/auth/session").status_code == 401
+        assert Api(app, token).get("/api/projects").status_code == 401
+        assert browser.get("/projects").status_code == 302
+
+    def test_deleting_the_account_ends_everything(self, app, alice):
+        api = Api(app, alice.token)
+        token = api.post("/api/user/tokens", {"name": "CI", "scope": "admin"}).json["token"]
+        assert api.delete("/api/user/account", {"password": PASSWORD}).status_code == 204
+        assert Api(app, token).get("/api/projects").status_code == 401
+        assert api.get("/api/auth/session").status_code == 401
+
+
+def test_an_unknown_session_is_404(app, alice):
+    assert Api(app, alice.token).delete(f"/api/user/sessions/{uuid.uuid4()}").status_code == 404
