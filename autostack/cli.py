@@ -1,4 +1,4 @@
-"""The command line: `autostack up`, and what an operator does with users."""
+"""The command line: `autostack up`, and what an operator does with users and keys."""
 
 from __future__ import annotations
 
@@ -78,6 +78,27 @@ def promote(data_dir: Path, email: str) -> None:
 def demote(data_dir: Path, email: str) -> None:
     """Make an admin a user like others."""
     _appoint(data_dir, email, is_superuser=False)
+
+
+@main.group()
+@click.option("--data-dir", type=DATA_DIR, default="var", show_default=True, envvar="DATA_DIR")
+@click.pass_context
+def keys(context: click.Context, data_dir: Path) -> None:
+    """What secrets are stored under: ENCRYPTION_KEYS."""
+    context.obj = data_dir
+
+
+@keys.command("rotate")
+@click.pass_obj
+def rotate_keys(data_dir: Path) -> None:
+    """Encrypt what is under an older key under the first one."""
+    from autostack.keys import rotate
+
+    with _application(data_dir):
+        done = rotate()
+    click.echo(f"{done.rotated} encrypted anew, {done.current} under the first key already.")
+    if done.unreadable:
+        _refuse(ConfigurationError(f"{done.unreadable} can be read with none of ENCRYPTION_KEYS."))
 
 
 def _appoint(data_dir: Path, email: str, *, is_superuser: bool) -> None:

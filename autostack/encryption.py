@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from autostack.errors import ConfigurationError
 from autostack.settings import Settings
@@ -15,7 +15,8 @@ class Cipher:
 
     def __init__(self, keys: str) -> None:
         try:
-            self._fernet = MultiFernet([Fernet(key.strip()) for key in keys.split(",") if key.strip()])
+            fernets = [Fernet(key.strip()) for key in keys.split(",") if key.strip()]
+            self._fernet, self._first = MultiFernet(fernets), MultiFernet(fernets[:1])
         except ValueError:
             raise ConfigurationError("ENCRYPTION_KEYS must be Fernet keys, separated by commas") from None
 
@@ -29,6 +30,18 @@ class Cipher:
     def decrypt(self, stored: str) -> str:
         """Raises `cryptography.fernet.InvalidToken` if no key fits: a wrong key is the operator's to mend."""
         return self._fernet.decrypt(stored.encode()).decode()
+
+    def is_current(self, stored: str) -> bool:
+        """Tell whether the first key is the one that this was encrypted with."""
+        try:
+            self._first.decrypt(stored.encode())
+        except InvalidToken:
+            return False
+        return True
+
+    def rotate(self, stored: str) -> str:
+        """Return the same secret under the first key. Raises `cryptography.fernet.InvalidToken` if no key fits."""
+        return self._fernet.rotate(stored.encode()).decode()
 
     def encrypt_mapping(self, values: dict[str, str]) -> str | None:
         """Return names and values as one stored text, or None for none."""
