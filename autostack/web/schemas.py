@@ -10,7 +10,7 @@ from flask import Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 
-from autostack.errors import BadRequest, Invalid
+from autostack.errors import BadRequest, Invalid, UnsupportedMediaType
 from autostack.web.errors import problems_by_field
 from autostack.web.times import iso
 
@@ -40,9 +40,23 @@ class Schema(BaseModel):
         try:
             return cls.model_validate(dict(data.items()))
         except ValidationError as error:
-            details = problems_by_field(error)
-            message = "; ".join(f"{field}: {problem}" for field, problem in details.items())
-            raise Invalid(message, details) from None
+            raise _invalid(error) from None
+
+    @classmethod
+    def parse_json(cls, body: bytes) -> Self:
+        """Return the model for a JSON object whose values have exactly the types that the model names.
+
+        Raises BadRequest for what is no JSON object, Invalid for fields.
+        """
+        try:
+            return cls.model_validate_json(body, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["type"] == "json_invalid":
+                raise BadRequest(f"The body is no JSON. {first['msg']}.") from None
+            if first["type"] == "model_type":
+                raise BadRequest("The body must be a JSON object.") from None
+            raise _invalid(error) from None
 
     def as_json(self) -> dict[str, Any]:
         """Return what the API answers with."""
@@ -70,16 +84,17 @@ Model = TypeVar("Model", bound=Schema)
 def read_json(model: type[Model]) -> Model:
     """Return the request's JSON object as `model`.
 
-    Raises werkzeug's UnsupportedMediaType (415) and RequestEntityTooLarge (413), BadRequest (400) for what is no JSON
-    object, Invalid (422) for fields.
+    Raises UnsupportedMediaType, werkzeug's RequestEntityTooLarge (413), BadRequest for what is no JSON object, Invalid
+    for fields.
     """
-    try:
-        body = request.get_json()
-    except RecursionError:
-        raise BadRequest("The body is nested too deeply.") from None
-    if not isinstance(body, dict):
-        raise BadRequest("The body must be a JSON object.")
-    return model.parse(body)
+    if not request.is_json:
+        raise UnsupportedMediaType("The body must be JSON, sent with Content-Type: application/json.")
+    return model.parse_json(request.get_data())
+
+
+def _invalid(error: ValidationError) -> Invalid:
+    details = problems_by_field(error)
+    return Invalid("; ".join(f"{field}: {problem}" for field, problem in details.items()), details)
 
 
 def answer(schema: Schema, status: int = 200) -> Response:
