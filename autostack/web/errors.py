@@ -11,23 +11,19 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError, TimeoutError
 from sqlalchemy.orm.exc import ObjectDeletedError
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
 
 from autostack.errors import AutostackError, Invalid, NotFound, Unauthorized, Unavailable
 from autostack.web.htmx import is_htmx, redirect_to
+from autostack.web.request_log import request_id
 
 log = structlog.stdlib.get_logger(__name__)
 
+# Where the spec's name, or ours, isn't HTTP's own.
 CODES = {
-    400: "BAD_REQUEST",
-    401: "UNAUTHORIZED",
-    403: "FORBIDDEN",
-    404: "NOT_FOUND",
-    405: "METHOD_NOT_ALLOWED",
     413: "PAYLOAD_TOO_LARGE",
-    415: "UNSUPPORTED_MEDIA_TYPE",
     422: "VALIDATION_ERROR",
     429: "RATE_LIMIT_EXCEEDED",
-    503: "SERVICE_UNAVAILABLE",
 }
 
 # What GitHub and Google send browsers back to is below `/api/` too.
@@ -66,6 +62,9 @@ def render_error(error: AutostackError) -> Response:
     """Render an error of ours; a browser that must sign in is sent to do so."""
     if isinstance(error, Unauthorized) and not wants_json():
         return _send_to_login()
+    if error.status == AutostackError.status:
+        # Its message was written for operators.
+        return _render_unexpected(error)
     return _render(error.status, error.code, error.message, error.details)
 
 
@@ -78,8 +77,11 @@ def _render_validation(error: ValidationError) -> Response:
 def _render_http(error: HTTPException) -> Response:
     if error.response is not None:
         return make_response(error.response)
+    if isinstance(error, RequestRedirect):
+        return make_response(error.get_response())
     status = error.code or 500
-    response = _render(status, CODES.get(status, "HTTP_ERROR"), error.description or HTTPStatus(status).phrase)
+    code = CODES.get(status, HTTPStatus(status).name)
+    response = _render(status, code, error.description or HTTPStatus(status).phrase)
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:
             response.headers[name] = value
@@ -99,7 +101,8 @@ def _render_deleted(error: ObjectDeletedError) -> Response:
 
 def _render_unexpected(error: Exception) -> Response:
     log.error("unhandled error", exc_info=error)
-    return _render(500, AutostackError.code, "Something went wrong on our side.")
+    message = "Something went wrong on our side. With the request's id we can find out what."
+    return _render(AutostackError.status, AutostackError.code, message, {"requestId": request_id()})
 
 
 def _send_to_login() -> Response:
