@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, field_validator
 
 from autostack.accounts import passwords
 from autostack.accounts.models import PersonalAccessToken, Session, SessionKind, User, UserPreferences
@@ -14,7 +14,7 @@ from autostack.accounts.service import Tokens, normal_email
 from autostack.web.schemas import Schema, Time
 
 # Neither side is looked into more closely: only a mail that arrives proves an address.
-EMAIL = r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f.]+(\.[^@\s\x00-\x1f.]+)+$"
+EMAIL = r"^[^@\s\x00-\x1f\x7f-\x9f]{1,64}@[^@\s\x00-\x1f\x7f-\x9f.]+(\.[^@\s\x00-\x1f\x7f-\x9f.]+)+$"
 MAX_EMAIL_CHARACTERS = 254
 MAX_PASSWORD_CHARACTERS = 1000
 DAY_S = 86_400
@@ -43,7 +43,19 @@ Password = Annotated[
     Field(examples=["correct horse battery staple"]),
 ]
 Secret = Annotated[str, StringConstraints(min_length=1, max_length=200), Field(examples=["kRk0_cXbW3xq"])]
-NewPassword = Annotated[Password, AfterValidator(_choosable)]
+NewPassword = Annotated[
+    Password,
+    AfterValidator(_choosable),
+    Field(description="8 characters to 72 bytes, and none of the most common ones."),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": passwords.MIN_CHARACTERS,
+            "maxLength": passwords.MAX_BYTES,
+            "examples": ["correct horse battery staple"],
+        }
+    ),
+]
 TokenName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$"),

@@ -27,7 +27,7 @@ LINE = "[00:42] Build completed"
 class DeploymentIn(BuildSettingsIn):
     """What to deploy: a project by its id, or a repository, a project of which is made if need be."""
 
-    project_id: uuid.UUID | None = None
+    project_id: uuid.UUID | None = Field(None, examples=[None])
     repository: RepositoryReference | None = None
 
     def changes(self) -> dict[str, Any]:

@@ -33,7 +33,9 @@ def _example_by_type(schema: Json, schemas: Json, where: str) -> Any:
     kind = schema.get("type", "")
     if kind == "object":
         fields: Json = schema.get("properties", {})
-        return {name: example_of(field, schemas, f"{where}.{name}") for name, field in fields.items()}
+        made = {name: example_of(field, schemas, f"{where}.{name}") for name, field in fields.items()}
+        # One is shown without what is usually left out.
+        return {name: value for name, value in made.items() if value is not None or name in schema.get("required", ())}
     if kind == "array":
         return [example_of(schema["items"], schemas, where)]
     if schema.get("format") in BY_FORMAT:
