@@ -71,6 +71,13 @@ def needs_superuser(view: Callable[..., object]) -> bool:
     return getattr(view, ACCESS_ATTRIBUTE, None) == "superuser"
 
 
+def needed_scope(view: Callable[..., object], method: str) -> Scope:
+    """Return what a personal access token must be good for to call a route for signed-in users."""
+    if getattr(view, ACCESS_ATTRIBUTE, None) != "signed_in":
+        return Scope.ADMIN
+    return Scope.READ if method in SAFE_METHODS else Scope.DEPLOY
+
+
 def bearer_token() -> str | None:
     """Return the request's bearer token. Only the API takes one; where it stands, cookies count for nothing."""
     header = request.authorization if request.path.startswith("/api/") else None
@@ -94,19 +101,13 @@ def enforce(app: Flask) -> None:
         view = app.view_functions[request.endpoint]
         if needs_sign_in(view):
             user = me()
-            _require_scope(view)
+            needed = needed_scope(view, request.method)
+            if not g.scope.covers(needed):
+                raise MissingScope(f"This takes a token with the scope `{needed}`.")
             if needs_superuser(view) and not user.is_superuser:
                 raise Forbidden("Only admins may do this.")
         if _could_be_forged():
             csrf.protect()
-
-
-def _require_scope(view: Callable[..., object]) -> None:
-    reads = request.method in SAFE_METHODS
-    plain = getattr(view, ACCESS_ATTRIBUTE, None) == "signed_in"
-    needed = Scope.ADMIN if not plain else Scope.READ if reads else Scope.DEPLOY
-    if not g.scope.covers(needed):
-        raise MissingScope(f"This takes a token with the scope `{needed}`.")
 
 
 def _could_be_forged() -> bool:

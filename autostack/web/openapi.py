@@ -120,7 +120,7 @@ def _describe(view: Callable[..., object], rule: Rule, verb: str, declared: Oper
         "description": declared.description,
         "parameters": [*_path_parameters(rule), *_query_parameters(declared.query, schemas)],
         "responses": {str(declared.status): _success(declared, schemas)},
-        "security": [{"token": []}, {"session": []}] if access.needs_sign_in(view) else [],
+        "security": _security(view, verb),
     }
     if declared.body is not None:
         described["requestBody"] = {"required": True, "content": {JSON: _content(declared.body, schemas)}}
@@ -128,6 +128,11 @@ def _describe(view: Callable[..., object], rule: Rule, verb: str, declared: Oper
     for status in sorted({error.status for error in errors}):
         described["responses"][str(status)] = _failure([error for error in errors if error.status == status])
     return {name: value for name, value in described.items() if value != "" or name == "security"}
+
+
+def _security(view: Callable[..., object], verb: str) -> list[Json]:
+    # Of a personal access token, the scope.
+    return [{"token": [access.needed_scope(view, verb)]}, {"session": []}] if access.needs_sign_in(view) else []
 
 
 def _schemas(operations: list[Operation]) -> Json:
@@ -189,7 +194,11 @@ def _query_parameters(model: type[Schema] | None, schemas: Json) -> Iterator[Jso
 
 def _security_schemes(app: Flask) -> Json:
     return {
-        "token": {"type": "http", "scheme": "bearer", "description": "An access token."},
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An access token, or a personal one that has the scope.",
+        },
         "session": {
             "type": "apiKey",
             "in": "cookie",

@@ -114,7 +114,7 @@ def test_what_follows_from_access_and_path_is_described_too() -> None:
     app = with_route(rule="/api/greetings/<uuid:id>", view_func=view, methods=["DELETE"])
     found = described(app)["paths"]["/api/greetings/{id}"]["delete"]
     assert set(found["responses"]) == {"204", "400", "401", "403", "404", "429", "500", "503"}
-    assert found["security"] == [{"token": []}, {"session": []}]
+    assert found["security"] == [{"token": ["deploy"]}, {"session": []}]
     assert found["parameters"][0]["schema"] == {"type": "string", "format": "uuid"}
 
 
