@@ -10,10 +10,10 @@ import structlog
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import joinedload
 
-from autostack.accounts.models import PersonalAccessToken, User
+from autostack.accounts.models import PersonalAccessToken, Session, User
 from autostack.accounts.one_time import digest
 from autostack.accounts.scopes import Scope
-from autostack.errors import Conflict, NotFound
+from autostack.errors import Conflict, NotFound, Unauthorized
 from autostack.extensions import db, rowcount
 
 log = structlog.stdlib.get_logger(__name__)
@@ -34,13 +34,18 @@ class TooManyAccessTokens(Conflict):
     code = "TOO_MANY_ACCESS_TOKENS"
 
 
-def create(user: User, name: str, scope: Scope, lifetime_s: int | None) -> tuple[PersonalAccessToken, str]:
+def create(session: Session, name: str, scope: Scope, lifetime_s: int | None) -> tuple[PersonalAccessToken, str]:
     """Make a token that expires after `lifetime_s` seconds, or never; return its row and itself, this once only.
 
-    Raises TooManyAccessTokens.
+    It takes a session: a token that leaked could otherwise make others that outlive it. Raises TooManyAccessTokens.
     """
-    # The user's row is held, so that two at once are counted one after the other.
+    user = session.user
+    # The user's row is held, so that two at once are counted one after the other, and what ends all sessions and tokens
+    # comes before or after.
     db.session.execute(select(User.id).where(User.id == user.id).with_for_update())
+    if db.session.scalar(select(Session.id).where(Session.id == session.id)) is None:
+        db.session.rollback()
+        raise Unauthorized("The session has ended. Log in again.")
     if _count(user) >= MAX_TOKENS:
         db.session.rollback()
         raise TooManyAccessTokens(f"An account has at most {MAX_TOKENS} tokens. Revoke one first.")
@@ -90,13 +95,16 @@ def live_token(*, secret: str | None = None, token_id: uuid.UUID | None = None) 
     return db.session.scalar(query.where(which, unexpired, User.is_active))
 
 
-def used(token: PersonalAccessToken) -> None:
-    """Note that a token is used, once a minute at most."""
-    now = datetime.now(UTC)
-    if token.last_used_at is None or token.last_used_at < now - SEEN_EVERY:
-        mine = PersonalAccessToken.id == token.id
-        db.session.execute(update(PersonalAccessToken).where(mine).values(last_used_at=now))
-        db.session.commit()
+def use(secret: str) -> PersonalAccessToken | None:
+    """Return the live token with this secret; note that it is used, once a minute at most."""
+    token, now = live_token(secret=secret), datetime.now(UTC)
+    if token is None or (token.last_used_at is not None and token.last_used_at >= now - SEEN_EVERY):
+        return token
+    used = token.id
+    db.session.execute(update(PersonalAccessToken).where(PersonalAccessToken.id == used).values(last_used_at=now))
+    db.session.commit()
+    # It may have been revoked meanwhile.
+    return live_token(token_id=used)
 
 
 def _count(user: User) -> int:

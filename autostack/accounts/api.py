@@ -36,7 +36,7 @@ from autostack.accounts.schemas import (
 from autostack.accounts.service import EmailTaken, FreshSignInRequired, InvalidCredentials, InvalidLink
 from autostack.accounts.sessions import SessionNotFound
 from autostack.errors import Invalid, Unauthorized
-from autostack.web.access import account_owner, me, public, signed_in
+from autostack.web.access import account_owner, me, public, reader, signed_in
 from autostack.web.operations import operation
 from autostack.web.rate_limits import limit_authentication
 
@@ -81,7 +81,7 @@ def refresh(body: RefreshIn) -> TokensOut:
 
 
 @api.post("/logout")
-@signed_in
+@reader
 @operation(raises=[SessionRequired])
 def log_out() -> None:
     """Log out.
@@ -92,7 +92,7 @@ def log_out() -> None:
 
 
 @api.post("/ticket")
-@signed_in
+@reader
 @operation(status=201)
 def make_ticket() -> TicketOut:
     """Get a ticket for a websocket.
@@ -254,14 +254,16 @@ def list_access_tokens() -> AccessTokensOut:
 
 @user_api.post("/tokens")
 @account_owner
-@operation(status=201, raises=[TooManyAccessTokens])
+@operation(status=201, raises=[TooManyAccessTokens, SessionRequired])
 def create_access_token(body: AccessTokenIn) -> NewAccessTokenOut:
     """Make a personal access token.
 
     For the command line and CI: send it as `Authorization: Bearer`. It is shown in this answer only. `read` looks,
     `deploy` changes projects and deployments too, `admin` the account itself.
     """
-    return NewAccessTokenOut.made(*access_tokens.create(me(), body.name, body.scope, body.lifetime_s))
+    return NewAccessTokenOut.made(
+        *access_tokens.create(identity.current_session(), body.name, body.scope, body.lifetime_s)
+    )
 
 
 @user_api.delete("/tokens/<uuid:id>")

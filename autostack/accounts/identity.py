@@ -20,6 +20,7 @@ from autostack.accounts.tickets import SignIn
 from autostack.errors import Forbidden, Unauthorized
 from autostack.extensions import login_manager
 from autostack.web.access import bearer_token
+from autostack.web.addresses import client_address
 from autostack.web.browser_sessions import BrowserSession, new_id
 
 MAX_USER_AGENT_CHARACTERS = 255
@@ -31,7 +32,8 @@ class SessionRequired(Forbidden):
 
 def visitor() -> Visitor:
     """Return where this request comes from."""
-    return Visitor(request.remote_addr, request.user_agent.string[:MAX_USER_AGENT_CHARACTERS] or None)
+    client = client_address()
+    return Visitor(str(client) if client else None, request.user_agent.string[:MAX_USER_AGENT_CHARACTERS] or None)
 
 
 def begin_browser_session(user: User, remember: bool) -> None:
@@ -67,12 +69,9 @@ def current_sign_in() -> SignIn:
 
 def sign_in_of_token(token: str) -> SignIn | None:
     """Return what a bearer token stands for, if that is live: a session, or a personal access token."""
-    if not token.startswith(access_tokens.PREFIX):
-        return service.session_of_access_token(token)
-    found = access_tokens.live_token(secret=token)
-    if found:
-        access_tokens.used(found)
-    return found
+    if token.startswith(access_tokens.PREFIX):
+        return access_tokens.use(token)
+    return service.session_of_access_token(token)
 
 
 @login_manager.user_loader  # type: ignore[untyped-decorator]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from flask_login import UserMixin
@@ -96,6 +96,10 @@ class PersonalAccessToken(Base):
     created_at: Mapped[Created]
 
     user: Mapped[User] = relationship()
+
+    @property
+    def has_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
 
 class OneTimeToken(Base):

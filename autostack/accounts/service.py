@@ -125,7 +125,8 @@ def open_browser_session(user: User, remember: bool, visitor: Visitor = UNKNOWN)
 
 
 def _open_session(user: User, kind: SessionKind, lifetime_s: int, visitor: Visitor) -> tuple[Session, str]:
-    """Begin a session; forget the user's ended ones."""
+    """Begin a session; forget the user's ended ones. Raises InvalidCredentials, see `_require_unchanged`."""
+    _require_unchanged(user)
     now, secret = datetime.now(UTC), secrets.token_urlsafe(32)
     db.session.execute(delete(Session).where(Session.user_id == user.id, Session.expires_at <= now))
     session = Session(
@@ -302,6 +303,16 @@ def _redeem(secret: str, purpose: Purpose) -> uuid.UUID:
     return user_id
 
 
+def _require_unchanged(user: User) -> None:
+    """Hold the user's row, and refuse if the account was closed or its password changed since `user` was looked at:
+    the session would have been ended with the others, had it begun a moment earlier.
+    """
+    held = select(User.password_hash, User.is_active).where(User.id == user.id).with_for_update()
+    if db.session.execute(held).one_or_none() != (user.password_hash, True):
+        db.session.rollback()
+        raise InvalidCredentials
+
+
 def _require_password(user: User, password: str, field: str) -> None:
     if user.password_hash is None:
         raise Invalid.field(field, "This account has no password yet. Set one by a link: Forgot password?")
@@ -332,8 +343,11 @@ def _seen(session: Session | None) -> Session | None:
     """Note that a session is used, once a minute at most."""
     now = datetime.now(UTC)
     if session and session.last_seen_at < now - access_tokens.SEEN_EVERY:
-        db.session.execute(update(Session).where(Session.id == session.id).values(last_seen_at=now))
+        seen = session.id
+        db.session.execute(update(Session).where(Session.id == seen).values(last_seen_at=now))
         db.session.commit()
+        # It may have been ended meanwhile.
+        return live_session(seen)
     return session
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import structlog
 from sqlalchemy import delete, select
 
+from autostack.accounts import access_tokens
 from autostack.accounts.models import Session, User
 from autostack.accounts.service import normal_email
 from autostack.errors import Conflict, NotFound
@@ -87,6 +88,7 @@ def _set_active(user: User, *, is_active: bool) -> None:
     user.is_active = is_active
     # Also as they come back: a log-in that met the suspension may have left one.
     db.session.execute(delete(Session).where(Session.user_id == user.id))
+    access_tokens.revoke_all(user.id)
     db.session.commit()
 
 

@@ -140,7 +140,8 @@ def _follow(socket: Server, wish: SubscribeIn, sign_in: SignIn, wake_up: threadi
         deployment = db.session.get(Deployment, wish.deployment_id)
         if deployment is None:
             return
-        # Who has logged out since, or was logged out, reads no further.
+        # Who has logged out since, or was logged out, reads no further. That the token it was opened with expires
+        # ends nothing: the log ends with its build.
         if not tickets.still_live(sign_in):
             socket.close(POLICY_VIOLATION, "The session has ended")
             return

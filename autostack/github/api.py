@@ -9,7 +9,7 @@ from autostack.accounts.oauth import Purpose
 from autostack.accounts.providers import Provider, ProviderNotConfigured, ProviderTrouble
 from autostack.github import service
 from autostack.github.schemas import ConnectionOut, ConnectOut
-from autostack.web.access import me, signed_in
+from autostack.web.access import account_owner, me, signed_in
 from autostack.web.operations import operation
 
 api = Blueprint("github_api", __name__, url_prefix="/api/github")
@@ -35,7 +35,7 @@ def show_connection_status() -> ConnectionOut:
 
 
 @api.post("/connect")
-@signed_in
+@account_owner
 @operation(raises=[ProviderNotConfigured, ProviderTrouble])
 def connect() -> ConnectOut:
     """Begin to connect GitHub.
@@ -48,7 +48,7 @@ def connect() -> ConnectOut:
 
 
 @api.delete("/disconnect")
-@signed_in
+@account_owner
 @operation()
 def disconnect() -> None:
     """Disconnect GitHub.

@@ -16,7 +16,7 @@ from autostack.extensions import csrf
 View = TypeVar("View", bound=Callable[..., object])
 
 ACCESS_ATTRIBUTE = "_autostack_access"
-SIGNED_IN = frozenset({"signed_in", "account_owner", "superuser"})
+SIGNED_IN = frozenset({"signed_in", "reader", "account_owner", "superuser"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Flask's own views cannot be decorated where they are made.
 UNDECLARED_BUT_KNOWN = frozenset({"static"})
@@ -37,6 +37,11 @@ def signed_in(view: View) -> View:
     A personal access token needs the scope `read` to read, `deploy` to change anything.
     """
     return _declare(view, "signed_in")
+
+
+def reader(view: View) -> View:
+    """Declare a route as above that changes nothing of worth, though it is no GET: the scope `read` is enough."""
+    return _declare(view, "reader")
 
 
 def superuser(view: View) -> View:
@@ -73,9 +78,8 @@ def needs_superuser(view: Callable[..., object]) -> bool:
 
 def needed_scope(view: Callable[..., object], method: str) -> Scope:
     """Return what a personal access token must be good for to call a route for signed-in users."""
-    if getattr(view, ACCESS_ATTRIBUTE, None) != "signed_in":
-        return Scope.ADMIN
-    return Scope.READ if method in SAFE_METHODS else Scope.DEPLOY
+    by_method = Scope.READ if method in SAFE_METHODS else Scope.DEPLOY
+    return {"signed_in": by_method, "reader": Scope.READ}.get(getattr(view, ACCESS_ATTRIBUTE), Scope.ADMIN)
 
 
 def bearer_token() -> str | None:

@@ -96,6 +96,7 @@ def _register_features(app: Flask) -> None:
     from autostack.accounts.connections_pages import pages as connections_pages
     from autostack.accounts.oauth_pages import pages as oauth_pages
     from autostack.accounts.pages import pages as accounts_pages
+    from autostack.accounts.sign_ins_pages import sessions_pages, tokens_pages
     from autostack.admin.api import api as admin_api
     from autostack.admin.pages import pages as admin_pages
     from autostack.builds.agent_api import api as agent_api
@@ -122,6 +123,8 @@ def _register_features(app: Flask) -> None:
         oauth_pages,
         projects_api,
         projects_pages,
+        sessions_pages,
+        tokens_pages,
         user_api,
     ):
         app.register_blueprint(blueprint)

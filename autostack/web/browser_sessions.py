@@ -98,8 +98,11 @@ class BrowserSessions(SessionInterface):
         try:
             stored = self._redis.get(_name(id))
             data: dict[str, Any] = self._serializer.loads(stored.decode()) if isinstance(stored, bytes) else {}
-        except (RedisError, ValueError) as error:
+        except RedisError as error:
             self._note(error)
+            return {}
+        except ValueError:
+            # Not as we write them: an earlier version's, say.
             return {}
         return data
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import ip_network
 from typing import TypeVar, cast
 
 from flask import Flask, Response, current_app, request
@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from autostack.errors import RateLimited
 from autostack.extensions import settings
+from autostack.web.addresses import client_address
 from autostack.web.errors import render_error
 
 View = TypeVar("View", bound=Callable[..., object])
@@ -32,13 +33,10 @@ PUBLIC_NAMES = {"global": "api"}
 
 def address() -> str:
     """Return the network address that a request counts for."""
-    try:
-        client = ip_address(request.remote_addr or "")
-    except ValueError:
-        # A proxy that forwards no address, or writes one as it likes. All such requests count as one client's.
+    client = client_address()
+    if client is None:
+        # All such requests count as one client's.
         return "unknown"
-    if isinstance(client, IPv6Address):
-        client = client.ipv4_mapped or client
     return str(ip_network((client, IPV6_NETWORK_BITS), strict=False)) if client.version == 6 else str(client)
 
 

@@ -10,6 +10,7 @@ from flask import Flask
 from autostack.web.icons import Icons
 from autostack.web.security import nonce
 from autostack.web.times import duration, elapsed, exact, iso, relative
+from autostack.web.user_agents import agent
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -19,7 +20,9 @@ def register(app: Flask, *, sends_mail: bool = False, providers: Sequence[object
 
     `sends_mail`: whether links to confirm can arrive. `providers`: by whom one can sign in beside the password.
     """
-    app.jinja_env.filters.update(duration=duration, elapsed=elapsed, exact=exact, iso=iso, relative=relative)
+    app.jinja_env.filters.update(
+        agent=agent, duration=duration, elapsed=elapsed, exact=exact, iso=iso, relative=relative
+    )
     app.jinja_env.globals["icon"] = Icons(PACKAGE / "static" / "vendor" / "icons")
     app.jinja_env.globals["sends_mail"] = sends_mail
     app.jinja_env.globals["csp_nonce"] = nonce

@@ -93,6 +93,7 @@ def alices(app: Flask, api: Api, alice: Person, project: dict[str, Any]) -> Ids:
     """The ids of what is Alice's, by the names that stand before them in paths."""
     deployment = api.post("/api/deployments", {"projectId": project["id"]}).json["id"]
     attempt = open_agent(app, deployment).attempt_id
+    token = api.post("/api/user/tokens", {"name": "CI", "scope": "read"}).json["id"]
     with app.app_context():
         session = db.session.scalar(text("SELECT id FROM sessions WHERE user_id = :id"), {"id": alice.id})
     return {
@@ -100,6 +101,7 @@ def alices(app: Flask, api: Api, alice: Person, project: dict[str, Any]) -> Ids:
         "deployments": deployment,
         "attempts": str(attempt),
         "sessions": str(session),
+        "tokens": token,
         "users": str(alice.id),
     }
 
@@ -116,7 +118,8 @@ def _rows(app: Flask) -> dict[str, list[str]]:
     tables = ("users", "user_preferences", "projects", "site_hosts", "deployments", "deployment_stages")
     with app.app_context():
         return {
-            table: sorted(db.session.scalars(text(f"SELECT t::text FROM {table} t"))) for table in (*tables, "sessions")
+            table: sorted(db.session.scalars(text(f"SELECT t::text FROM {table} t")))
+            for table in (*tables, "sessions", "personal_access_tokens")
         }
 
 

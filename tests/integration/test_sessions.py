@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -11,10 +12,11 @@ from flask import Flask
 from joserfc import jwt
 from joserfc.jwk import OctKey
 from redis import Redis
-from sqlalchemy import update
+from sqlalchemy import event, select, update
+from sqlalchemy.orm import Session as OrmSession
 
-from autostack.accounts import tickets
-from autostack.accounts.models import Session
+from autostack.accounts import service, tickets
+from autostack.accounts.models import Session, User
 from autostack.extensions import db
 from tests.people import PASSWORD, Api, Browser, Person
 
@@ -213,10 +215,29 @@ class TestAccessTokens:
         if writes == 403:
             assert refused.json["error"]["code"] == "MISSING_SCOPE"
 
-    def test_has_no_session(self, app, alice):
+    def test_has_no_session_and_makes_no_other_token(self, app, alice):
         token = Api(app, self.make(app, alice, scope="admin")["token"])
-        for answer in (token.get("/api/auth/session"), token.post("/api/auth/logout"), token.get("/api/user/sessions")):
+        for answer in (
+            token.get("/api/auth/session"),
+            token.post("/api/auth/logout"),
+            token.get("/api/user/sessions"),
+            token.post("/api/user/tokens", {"name": "another", "scope": "read"}),
+        ):
             assert (answer.status_code, answer.json["error"]["code"]) == (403, "SESSION_REQUIRED")
+
+    def test_that_only_reads_may_listen_too(self, app, alice):
+        token = Api(app, self.make(app, alice, scope="read")["token"])
+        ticket = token.post("/api/auth/ticket").json["ticket"]
+        with app.app_context():
+            assert tickets.redeem(ticket).user_id == alice.id
+
+    def test_of_an_admin_lists_users_only_with_the_scope_admin(self, app, alice):
+        with app.app_context():
+            db.session.execute(update(User).where(User.id == alice.id).values(is_superuser=True))
+            db.session.commit()
+        for scope, status in (("read", 403), ("deploy", 403), ("admin", 200)):
+            token = Api(app, self.make(app, alice, scope=scope)["token"])
+            assert token.get("/api/admin/users").status_code == status
 
     def test_an_expired_one_is_listed_and_works_no_more(self, app, alice):
         made = self.make(app, alice, expiresInDays=1)
@@ -279,5 +300,81 @@ class TestWhatEndsThemAll:
         assert api.get("/api/auth/session").status_code == 401
 
 
+class TestWhatHappensMeanwhile:
+    def test_a_log_in_with_a_password_that_is_changed_meanwhile_is_refused(self, app, alice):
+        with app.app_context():
+            user = service.log_in(alice.email, PASSWORD)
+            # A context of its own is a database session of its own.
+            with app.app_context():
+                session = db.session.scalars(select(Session).where(Session.user_id == alice.id)).one()
+                service.change_password(session, PASSWORD, "another horse battery")
+            with pytest.raises(service.InvalidCredentials):
+                service.open_api_session(user)
+
+    def test_a_session_that_ends_as_its_use_is_noted_is_no_session(self, app, alice):
+        with app.app_context():
+            db.session.execute(db.text("UPDATE sessions SET last_seen_at = now() - interval '1 hour'"))
+            db.session.commit()
+            engine = db.engine
+
+        def end_all(_session):
+            with engine.begin() as connection:
+                connection.execute(db.text("DELETE FROM sessions"))
+
+        event.listen(OrmSession, "after_commit", end_all, once=True)
+        assert Api(app, alice.token).get("/api/projects").status_code == 401
+
+    def test_an_emptied_session_store_that_holds_something_else_is_as_good_as_empty(self, app, alice, redis):
+        browser = Browser(app).sign_in(alice)
+        for key in redis.scan_iter("autostack:browser:*"):
+            redis.set(key, b"{ not as we write it")
+        assert browser.get("/projects").status_code == 200
+
+
+@pytest.mark.parametrize("given", ["x" * 100, "2001:db8::1%" + "e" * 60, "::ffff:192.0.2.1", ""])
+def test_whatever_a_proxy_says_of_the_client_a_log_in_is_one(make_app, alice, given):
+    app = make_app(trusted_proxies=1)
+    answer = app.test_client().post(
+        "/api/auth/login",
+        json={"email": alice.email, "password": PASSWORD},
+        headers={"X-Forwarded-For": given},
+    )
+    assert answer.status_code == 200, answer.text
+
+
 def test_an_unknown_session_is_404(app, alice):
     assert Api(app, alice.token).delete(f"/api/user/sessions/{uuid.uuid4()}").status_code == 404
+
+
+class TestThePages:
+    def test_show_sessions_and_end_them(self, app, alice):
+        browser, phone = Browser(app), Browser(app)
+        browser.client.environ_base["HTTP_USER_AGENT"] = "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"
+        browser.sign_in(alice)
+        phone.sign_in(alice)
+        page = browser.get("/settings/sessions").text
+        assert "Firefox on Linux" in page
+        assert page.count("This session") == 1
+        listed = browser.get("/api/user/sessions").json["sessions"]
+        other = next(s["id"] for s in listed if s["kind"] == "browser" and not s["current"])
+        assert browser.post(f"/settings/sessions/{other}/end").status_code == 303
+        assert phone.get("/projects").status_code == 302
+        assert browser.post("/settings/sessions/end-others").status_code == 303
+        assert len(browser.get("/api/user/sessions").json["sessions"]) == 1
+
+    def test_make_a_token_show_it_once_and_revoke_it(self, app, alice):
+        browser = Browser(app).sign_in(alice)
+        made = browser.post("/settings/tokens", {"name": "CI", "scope": "deploy", "expiresInDays": "30"})
+        secret = re.search(r"ast_[A-Za-z0-9_-]{43}", made.text).group()
+        assert Api(app, secret).get("/api/projects").status_code == 200
+        page = browser.get("/settings/tokens").text
+        assert secret not in page
+        (listed,) = browser.get("/api/user/tokens").json["tokens"]
+        assert browser.post(f"/settings/tokens/{listed['id']}/revoke").status_code == 303
+        assert Api(app, secret).get("/api/projects").status_code == 401
+
+    def test_a_form_that_is_wrong_says_so_at_its_field(self, app, alice):
+        browser = Browser(app).sign_in(alice)
+        refused = browser.post("/settings/tokens", {"name": "", "scope": "deploy", "expiresInDays": ""})
+        assert refused.status_code == 422
+        assert "name-error" in refused.text
