@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from autostack.builds import dispatch, service
 from autostack.builds.models import BuildAttempt, Outcome
-from autostack.deployments import hosts, publishing
+from autostack.deployments import hosts, idempotency, publishing
 from autostack.deployments.models import Deployment
 from autostack.deployments.status import Status
 from autostack.errors import AutostackError
@@ -40,6 +40,7 @@ def sweep() -> None:
                 publish_built,
                 write_routes,
                 remove_left_over,
+                idempotency.forget_old_keys,
             ):
                 _take(step)
 

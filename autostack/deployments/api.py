@@ -6,8 +6,9 @@ import uuid
 
 from flask import Blueprint, Response, request, stream_with_context
 
-from autostack.deployments import logs, schemas, service
+from autostack.deployments import idempotency, logs, schemas, service
 from autostack.deployments.access import require_deployment
+from autostack.deployments.idempotency import KeyInUse, KeyReused
 from autostack.deployments.models import Deployment
 from autostack.deployments.schemas import (
     DeploymentIn,
@@ -16,6 +17,7 @@ from autostack.deployments.schemas import (
     LogsIn,
     LogsOut,
     RecentDeploymentsOut,
+    RepeatableIn,
     SearchIn,
 )
 from autostack.deployments.service import DeploymentEnded, DeploymentLive, DeploymentNotFound, DeploymentNotReady
@@ -53,14 +55,26 @@ def recent() -> RecentDeploymentsOut:
 @api.post("")
 @signed_in
 @limit_deployments
-@operation(status=201, location="deployments_api.show", raises=[Invalid, ProjectNotFound])
-def create(body: DeploymentIn) -> DeploymentOut:
+@operation(status=201, location="deployments_api.show", raises=[Invalid, ProjectNotFound, KeyInUse, KeyReused])
+def create(body: DeploymentIn, headers: RepeatableIn) -> DeploymentOut:
     """Deploy.
 
     Names a project by `projectId`, or a `repository`: a Git URL, GitHub's `owner/name`, or the name of one of your
     projects. A repository without a project gets one. Settings that are given are kept for the project.
+
+    With an `Idempotency-Key` of your making (a new UUID, say) the request can safely be repeated for a day: the same
+    key and body get the same answer, and deploy once.
     """
-    return schemas.detail(start(body, Trigger.API))
+    if headers.idempotency_key is None:
+        return schemas.detail(start(body, Trigger.API))
+    answer = idempotency.once(
+        me(),
+        headers.idempotency_key,
+        body.model_dump_json(exclude_unset=True),
+        lambda claim: start(body, Trigger.API, claim),
+        lambda deployment: schemas.detail(deployment).as_json(),
+    )
+    return DeploymentOut.model_validate(answer)
 
 
 @api.get("/<uuid:id>")
@@ -125,15 +139,15 @@ def show_logs(id: uuid.UUID, query: LogsIn) -> LogsOut | Response:
     return LogsOut.of(logs.page(deployment.id, query.after, query.limit), query.after)
 
 
-def start(given: DeploymentIn, trigger: Trigger) -> Deployment:
+def start(given: DeploymentIn, trigger: Trigger, claim: uuid.UUID | None = None) -> Deployment:
     """Ask for the deployment that a request describes, on a page or through the API."""
     changes = given.changes()
     if given.project_id is not None:
         project = projects.project_of(me(), given.project_id)
-        return service.request(me(), projects.update_project(project, changes), trigger)
+        return service.request(me(), projects.update_project(project, changes), trigger, claim)
     if given.repository is None:
         raise Invalid.field("repository", "Give the repository, or a project's id.")
-    return service.request_from(me(), given.repository, given.root_dir, changes, trigger)
+    return service.request_from(me(), given.repository, given.root_dir, changes, trigger, claim)
 
 
 def as_download(deployment: Deployment) -> Response:

@@ -100,3 +100,20 @@ class DeploymentLog(Base):
     log_level: Mapped[str] = mapped_column(String(20), server_default=LogLevel.INFO, default=LogLevel.INFO)
     message: Mapped[str] = mapped_column(Text)
     created_at: Mapped[Created]
+
+
+class IdempotencyKey(Base):
+    """A request for a deployment that may come again. It has neither deployment nor answer while it is under way."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (UniqueConstraint("user_id", "key"),)
+
+    id: Mapped[Id]
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    key: Mapped[str] = mapped_column(String(255))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    deployment_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("deployments.id", ondelete="SET NULL"), index=True
+    )
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)

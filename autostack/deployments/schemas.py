@@ -35,6 +35,14 @@ class DeploymentIn(BuildSettingsIn):
         return self.model_dump(exclude_unset=True, exclude={"project_id", "repository"})
 
 
+class RepeatableIn(Schema):
+    """The headers of a request that may be repeated."""
+
+    idempotency_key: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")] | None = Field(
+        None, alias="Idempotency-Key", examples=["5f0c2a1e-8d3b-4f6a-9c7e-1b2d3e4f5a6b"]
+    )
+
+
 class SearchIn(Schema):
     """The query of a list of deployments."""
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import contains_eager, joinedload
 
 from autostack.accounts.models import User
 from autostack.builds import dispatch
-from autostack.deployments import events, hosts, lifecycle, logs
+from autostack.deployments import events, hosts, idempotency, lifecycle, logs
 from autostack.deployments.models import Deployment
 from autostack.deployments.status import IN_PROGRESS, Status, Trigger
 from autostack.errors import Conflict, NotFound
@@ -53,24 +53,31 @@ class DeploymentLive(Conflict):
     code = "DEPLOYMENT_LIVE"
 
 
-def request(user: User, project: Project, trigger: Trigger) -> Deployment:
+def request(user: User, project: Project, trigger: Trigger, claim: uuid.UUID | None = None) -> Deployment:
     """Ask for a deployment of the project as it stands. Once this returns it is accepted, whatever Redis does.
+
+    `claim` is the request's, if its client may repeat it (`deployments.idempotency`).
 
     Deployments of the same branch that still wait are cancelled: nobody needs them any more. Raises ProjectNotFound
     if the project was deleted meanwhile.
     """
-    return _insert(user, project, projects.build_settings(project), trigger)
+    return _insert(user, project, projects.build_settings(project), trigger, claim)
 
 
 def request_from(
-    user: User, reference: str, root_dir: str | None, changes: Mapping[str, Any], trigger: Trigger
+    user: User,
+    reference: str,
+    root_dir: str | None,
+    changes: Mapping[str, Any],
+    trigger: Trigger,
+    claim: uuid.UUID | None = None,
 ) -> Deployment:
     """Ask for a deployment of what `reference` names, making a project of it where there is none.
 
     `changes` are made to the project. Raises Invalid naming the field.
     """
     project = projects.find_or_create_for(user, reference, root_dir, changes)
-    return request(user, project, trigger)
+    return request(user, project, trigger, claim)
 
 
 def redeploy(deployment: Deployment, user: User) -> Deployment:
@@ -201,7 +208,9 @@ def _not_found(id: uuid.UUID) -> DeploymentNotFound:
     return DeploymentNotFound(f"Deployment with ID '{id}' not found")
 
 
-def _insert(user: User, project: Project, snapshot: dict[str, Any], trigger: Trigger) -> Deployment:
+def _insert(
+    user: User, project: Project, snapshot: dict[str, Any], trigger: Trigger, claim: uuid.UUID | None = None
+) -> Deployment:
     id = uuid.uuid4()
     now = datetime.now(UTC)
     if projects.hold(project.id) is None:
@@ -223,6 +232,8 @@ def _insert(user: User, project: Project, snapshot: dict[str, Any], trigger: Tri
         stages=lifecycle.first_stages(id, now),
     )
     db.session.add(deployment)
+    if claim is not None:
+        idempotency.bind(claim, deployment)
     events.note("deployment requested", deployment_id=str(id), project_id=str(project.id), trigger=trigger.value)
     db.session.commit()
     dispatch.enqueue_build(deployment.id)

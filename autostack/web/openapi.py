@@ -13,6 +13,7 @@ from typing import Any
 
 from flask import Flask
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic_core.core_schema import StringSchema
 from werkzeug.routing import Rule
 
 from autostack.errors import (
@@ -36,6 +37,8 @@ API = "/api/"
 JSON = "application/json"
 VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 VARIABLE = re.compile(r"<(?:(\w+)[^:<>]*:)?([^<>]+)>")
+# See `Schema`.
+NO_NUL = r"^[^\x00]*$"
 # What can happen to any request.
 ALWAYS: tuple[type[AutostackError], ...] = (RateLimited, AutostackError, Unavailable)
 DESCRIPTION = (
@@ -45,11 +48,17 @@ DESCRIPTION = (
 )
 
 
-class _Untitled(GenerateJsonSchema):
-    """JSON schemas without a title for each field, which only repeats its name."""
+class _Described(GenerateJsonSchema):
+    """JSON schemas as our models mean them: without titles that only repeat names, and with what all refuse."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+    def str_schema(self, schema: StringSchema) -> Json:
+        described = super().str_schema(schema)
+        if self.mode == "validation":
+            described.setdefault("pattern", NO_NUL)
+        return described
 
 
 def document(app: Flask, version: str, server: str) -> Json:
@@ -105,7 +114,7 @@ def errors_of(view: Callable[..., object], rule: Rule, verb: str, declared: Oper
         found.append(Forbidden)
     if declared.body is not None:
         found += [BadRequest, PayloadTooLarge, UnsupportedMediaType, Invalid]
-    if declared.query is not None:
+    if declared.query or declared.headers:
         found.append(Invalid)
     if rule.arguments:
         found.append(NotFound)
@@ -118,7 +127,7 @@ def _describe(view: Callable[..., object], rule: Rule, verb: str, declared: Oper
         "tags": [path_of(rule).split("/")[2]],
         "summary": declared.summary,
         "description": declared.description,
-        "parameters": [*_path_parameters(rule), *_query_parameters(declared.query, schemas)],
+        "parameters": [*_path_parameters(rule), *_parameters(declared, schemas)],
         "responses": {str(declared.status): _success(declared, schemas)},
         "security": _security(view, verb),
     }
@@ -136,10 +145,10 @@ def _security(view: Callable[..., object], verb: str) -> list[Json]:
 
 
 def _schemas(operations: list[Operation]) -> Json:
-    taken = [(model, "validation") for one in operations for model in (one.body, one.query) if model]
+    taken = [(model, "validation") for one in operations for model in (one.body, one.query, one.headers) if model]
     answered = [(one.answer, "serialization") for one in operations if one.answer]
     wanted: list[Any] = list(dict.fromkeys([*taken, *answered, (ErrorOut, "serialization")]))
-    _, made = models_json_schema(wanted, ref_template=f"{REFERENCE}{{model}}", schema_generator=_Untitled)
+    _, made = models_json_schema(wanted, ref_template=f"{REFERENCE}{{model}}", schema_generator=_Described)
     return dict(sorted(made["$defs"].items()))
 
 
@@ -184,12 +193,11 @@ def _path_parameters(rule: Rule) -> Iterator[Json]:
         yield {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _query_parameters(model: type[Schema] | None, schemas: Json) -> Iterator[Json]:
-    if model is None:
-        return
-    described = schemas[model.__name__]
-    for name, schema in described.get("properties", {}).items():
-        yield {"name": name, "in": "query", "required": name in described.get("required", ()), "schema": schema}
+def _parameters(declared: Operation, schemas: Json) -> Iterator[Json]:
+    for place, model in (("query", declared.query), ("header", declared.headers)):
+        described = schemas[model.__name__] if model else {}
+        for name, schema in described.get("properties", {}).items():
+            yield {"name": name, "in": place, "required": name in described.get("required", ()), "schema": schema}
 
 
 def _security_schemes(app: Flask) -> Json:

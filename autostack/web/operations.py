@@ -1,7 +1,7 @@
 """What an operation of the API takes and answers, declared by its handler's own signature.
 
-`body` and `query` are read by their annotations, and what the handler returns is answered as its model, so that
-`/api/openapi.json` (`web/openapi.py`) cannot say anything else than what happens. The docstring is its description.
+`body`, `query` and `headers` are read by their annotations, and what the handler returns is answered as its model, so
+that `/api/openapi.json` (`web/openapi.py`) cannot say anything else than what happens. The docstring describes it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Operation:
     status: int
     body: type[Schema] | None
     query: type[Schema] | None
+    headers: type[Schema] | None
     answer: type[Schema] | None
     raises: tuple[type[AutostackError], ...]
     location: str | None
@@ -60,6 +61,8 @@ def operation(
                 path["body"] = read_json(declared.body)
             if declared.query is not None:
                 path["query"] = declared.query.parse(request.args)
+            if declared.headers is not None:
+                path["headers"] = declared.headers.parse(dict(request.headers))
             return _respond(declared, view(**path))
 
         setattr(handle, OPERATION_ATTRIBUTE, declared)
@@ -90,6 +93,7 @@ def _declaration(
         status=status or (NO_CONTENT if returned is type(None) else 200),
         body=hints.get("body"),
         query=hints.get("query"),
+        headers=hints.get("headers"),
         answer=models[0] if models else None,
         raises=raises,
         location=location,
