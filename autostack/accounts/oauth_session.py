@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 import uuid
 from dataclasses import dataclass
+from typing import cast
 
 from flask import session
 
 from autostack.accounts.oauth import InvalidState, PasswordNeeded
 from autostack.accounts.providers import Identity, Provider
 from autostack.extensions import settings
+from autostack.web.browser_sessions import BrowserSession
 
-BROWSER = "oauth_browser"
 PENDING_LINK = "oauth_link"
 
 
@@ -27,10 +27,14 @@ class PendingLink:
 
 
 def browser_secret() -> str:
-    """Return what only this browser's session knows: a state is worth something together with it only."""
-    if BROWSER not in session:
-        session[BROWSER] = secrets.token_urlsafe(32)
-    return str(session[BROWSER])
+    """Return what only this browser and we know: a state is worth something together with it only.
+
+    It is the id of the browser's session, which needs no Redis to be known again.
+    """
+    browser = cast(BrowserSession, session._get_current_object())  # type: ignore[attr-defined]
+    # Who has no cookie yet is given one.
+    browser.modified = browser.modified or browser.new
+    return browser.id
 
 
 def keep_link(needed: PasswordNeeded, target: str) -> None:

@@ -11,13 +11,14 @@ from joserfc.jwk import OctKey
 from sqlalchemy import func, select, update
 
 from autostack.accounts.models import OAuthRequest, User
-from autostack.extensions import db
+from autostack.extensions import db, redis
 from tests.conftest import AppMaker
 from tests.oauth import HTML, begin, come_back, parameters, registered_with, set_user, sign_in, user_of, verify
 from tests.peers.github import API, GitHubPeer, email, github_account
 from tests.peers.google import DISCOVERY, GooglePeer, google_account, new_key, signed
 from tests.peers.oauth_server import CLIENT_SECRET, Fault
 from tests.people import PASSWORD, Api, Browser, Person, make_person
+from tests.s3 import free_port
 
 OCTO = "octo@example.com"
 GINA = "gina@example.com"
@@ -453,6 +454,21 @@ def test_an_unused_state_is_forgotten_in_time(oauth_app: Flask, visitor: Browser
     begin(visitor, "github")
     with oauth_app.app_context():
         assert db.session.scalar(select(func.count()).select_from(OAuthRequest)) == 1
+
+
+def test_an_emptied_redis_on_the_way_changes_nothing(oauth_app: Flask, visitor: Browser, github: GitHubPeer) -> None:
+    location = github.decide(begin(visitor, "github"))
+    with oauth_app.app_context():
+        redis().flushall()
+    come_back(visitor, location)
+    assert signed_in_as(visitor) == OCTO
+
+
+def test_one_gets_in_while_redis_is_away(make_app: AppMaker, github: GitHubPeer, google: GooglePeer) -> None:
+    app = make_app(**registered_with(github, google), redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    browser = Browser(app)
+    sign_in(browser, github, "github")
+    assert signed_in_as(browser) == OCTO
 
 
 def test_answers_stay_out_of_caches_and_referrers(visitor: Browser, github: GitHubPeer) -> None:

@@ -1,0 +1,112 @@
+"""Signing in by GitHub and Google in Chromium: the buttons, the pages there, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.oauth import registered_with
+from tests.peers.github import GitHubPeer, email, running_github
+from tests.peers.google import GooglePeer, running_google
+from tests.stack import PASSWORD, Stack, running_stack
+
+
+@pytest.fixture(scope="module")
+def github() -> Iterator[GitHubPeer]:
+    with running_github() as peer:
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def google() -> Iterator[GooglePeer]:
+    with running_google() as peer:
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, github: GitHubPeer, google: GooglePeer) -> Iterator[Stack]:
+    """The whole product, registered with both."""
+    known = registered_with(github, google)
+    del known["oauth_timeout_s"]
+    env = {name.upper(): value for name, value in known.items()}
+    with running_stack(tmp_path_factory.mktemp("oauth"), env=env) as running:
+        yield running
+
+
+@pytest.fixture
+def page(chromium: Browser, stack: Stack) -> Iterator[Page]:
+    """A tab of a browser that was never here."""
+    context = chromium.new_context(base_url=f"http://localhost:{stack.port}")
+    tab = context.new_page()
+    complaints: list[str] = []
+    # Such as a policy that keeps a page from leading on.
+    tab.on("console", lambda said: complaints.append(said.text) if "Policy" in said.text else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    yield tab
+    context.close()
+    assert complaints == []
+
+
+def agree(page: Page) -> None:
+    expect(page.get_by_role("heading")).to_have_text("Authorize Autostack?")
+    page.get_by_role("link", name="yes").click()
+
+
+def test_from_the_button_to_the_projects_and_back_again(page: Page, stack: Stack, github: GitHubPeer) -> None:
+    github.reset()
+    page.goto("/login?next=/projects/new")
+    page.get_by_role("link", name="Log in with GitHub").click()
+    agree(page)
+    page.wait_for_url("**/projects/new")
+    expect(page.get_by_text("Welcome, Octo.")).to_be_visible()
+    page.get_by_role("button", name="Your account").click()
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url("**/login")
+    page.get_by_role("link", name="Log in with GitHub").click()
+    agree(page)
+    page.wait_for_url("**/projects")
+
+
+def test_who_says_no_is_led_back_to_the_login(page: Page, google: GooglePeer) -> None:
+    page.goto("/signup")
+    page.get_by_role("link", name="Sign up with Google").click()
+    page.get_by_role("link", name="no").click()
+    expect(page.get_by_role("alert")).to_contain_text("did not agree")
+    page.get_by_role("link", name="Back to the login").click()
+    page.wait_for_url("**/login")
+
+
+def test_an_account_with_a_password_adds_both_connects_github_and_disconnects(
+    page: Page, stack: Stack, github: GitHubPeer, google: GooglePeer
+) -> None:
+    github.reset()
+    github.account |= {"id": 7, "login": "olga", "emails": [email("olga@example.com")]}
+    stack.sign_up("olga@example.com", "Olga")
+    page.goto("/login")
+    page.get_by_role("link", name="Log in with GitHub").click()
+    agree(page)
+    # Its address is not confirmed yet: the password shows whose it is.
+    expect(page.get_by_role("heading", level=1)).to_have_text("Is it you?")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Link GitHub").click()
+    page.wait_for_url("**/projects")
+
+    page.get_by_role("button", name="Your account").click()
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_text("Add", exact=True).click()
+    page.get_by_label("Your password").fill(PASSWORD)
+    page.get_by_role("button", name="Add Google").click()
+    agree(page)
+    page.wait_for_url("**/settings/connections")
+    expect(page.get_by_text("You can sign in with Google now.")).to_be_visible()
+
+    page.get_by_role("button", name="Connect GitHub").click()
+    agree(page)
+    expect(page.get_by_text("Connected as olga just now.")).to_be_visible()
+    page.get_by_role("button", name="Disconnect").click()
+    expect(page.get_by_role("button", name="Connect GitHub")).to_be_visible()
+    assert all(asked.parameters["scope"] != "repo" for asked in github.tokens.values())
+    page.get_by_role("button", name="Sign in with Google no more").click()
+    expect(page.get_by_text("Google signs in to your account no more.")).to_be_visible()
