@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from bench import deploy
+from bench import api, deploy
 
-BENCHMARKS = {"deploy": deploy.run}
+BENCHMARKS = {"api": api.run, "deploy": deploy.run}
 
 
 def main() -> None:

@@ -25,6 +25,12 @@ def index() -> Response:
     return make_response(redirect(url_for("projects.index" if known else "accounts.login")))
 
 
+@pages.get("/dashboard")
+@signed_in
+def dashboard() -> Response:
+    return make_response(redirect(url_for("projects.index")))
+
+
 @pages.get("/login")
 @public
 def login() -> Response:
