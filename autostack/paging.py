@@ -27,7 +27,12 @@ class Page(Generic[Item]):
 
 def read_page(found: Select[Any], order: tuple[Any, ...], number: int, limit: int) -> Page[Any]:
     """Return a page of what a query finds, in this order, the last column of which is unique."""
+    counted = found.add_columns(func.count().over())
+    rows = db.session.execute(counted.order_by(*order).offset((number - 1) * limit).limit(limit)).all()
+    total = rows[0][1] if rows else _count(found) if number > 1 else 0
+    return Page([row[0] for row in rows], number, max(1, -(-total // limit)), total)
+
+
+def _count(found: Select[Any]) -> int:
     counted = found.with_only_columns(literal(1), maintain_column_froms=True).subquery()
-    total = db.session.scalar(select(func.count()).select_from(counted)) or 0
-    items = db.session.scalars(found.order_by(*order).offset((number - 1) * limit).limit(limit))
-    return Page(list(items), number, max(1, -(-total // limit)), total)
+    return db.session.scalar(select(func.count()).select_from(counted)) or 0

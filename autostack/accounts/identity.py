@@ -102,5 +102,5 @@ def _signed_in_by(found: SignIn | None) -> User | None:
     if found is None:
         return None
     g.scope = Scope(found.scope) if isinstance(found, PersonalAccessToken) else Scope.ADMIN
-    structlog.contextvars.bind_contextvars(user_id=str(found.user_id), session_id=str(found.id))
+    structlog.contextvars.bind_contextvars(user_id=str(found.user_id), sign_in_id=str(found.id))
     return found.user

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import contains_eager
 
 from autostack.accounts import access_tokens, mails, one_time, passwords, tokens
 from autostack.accounts.models import Session, SessionKind, User, UserPreferences
@@ -20,6 +20,14 @@ from autostack.accounts.tokens import TokenType
 from autostack.errors import Conflict, Forbidden, Invalid, Unauthorized
 from autostack.extensions import db, rowcount, settings
 from autostack.projects import service as projects
+
+# Asked with almost every request, so it is put together once.
+LIVE_SESSIONS = (
+    select(Session)
+    .join(Session.user)
+    .options(contains_eager(Session.user))
+    .where(Session.expires_at > bindparam("now"), User.is_active)
+)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -334,9 +342,7 @@ def _rotate(claims: tokens.Claims, secret: str) -> bool:
 
 
 def _live_session(*conditions: object) -> Session | None:
-    query = select(Session).join(Session.user).options(joinedload(Session.user))
-    alive = (Session.expires_at > datetime.now(UTC), User.is_active)
-    return db.session.scalar(query.where(*conditions, *alive))  # type: ignore[arg-type]
+    return db.session.scalar(LIVE_SESSIONS.where(*conditions), {"now": datetime.now(UTC)})  # type: ignore[arg-type]
 
 
 def _seen(session: Session | None) -> Session | None:

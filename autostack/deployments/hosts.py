@@ -76,13 +76,16 @@ def withdraw(deployment: Deployment) -> list[str]:
 
 def serves(deployment: Deployment) -> bool:
     """Tell whether a host shows this deployment."""
-    return bool(_hosts_of([deployment.id]))
+    shown = select(SiteHost.label).where(SiteHost.deployment_id == deployment.id).limit(1)
+    return db.session.scalar(shown) is not None
 
 
 def addresses(deployments: Iterable[Deployment]) -> dict[uuid.UUID, str]:
     """Return the best address of each deployment that some host shows."""
-    hosts = sorted(_hosts_of([deployment.id for deployment in deployments]), key=_preference, reverse=True)
-    return {host.deployment_id: settings().site_url(host.label) for host in hosts if host.deployment_id}
+    ids = [deployment.id for deployment in deployments]
+    shown = select(SiteHost.deployment_id, SiteHost.label, SiteHost.kind).where(SiteHost.deployment_id.in_(ids))
+    best_last = sorted(db.session.execute(shown).all(), key=lambda host: _preference(host[2]), reverse=True)
+    return {id: settings().site_url(label) for id, label, _ in best_last if id is not None}
 
 
 def live_among(deployments: Iterable[Deployment]) -> set[uuid.UUID]:
@@ -190,9 +193,5 @@ def _is_newest_on(label: str, deployment: Deployment) -> bool:
     return shown is None or shown <= deployment.sequence
 
 
-def _hosts_of(deployment_ids: Sequence[uuid.UUID]) -> list[SiteHost]:
-    return list(db.session.scalars(select(SiteHost).where(SiteHost.deployment_id.in_(deployment_ids))))
-
-
-def _preference(host: SiteHost) -> int:
-    return PREFERENCE.index(host.kind) if host.kind in PREFERENCE else len(PREFERENCE)
+def _preference(kind: str) -> int:
+    return PREFERENCE.index(kind) if kind in PREFERENCE else len(PREFERENCE)

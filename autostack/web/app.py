@@ -50,7 +50,6 @@ def _flask_config(settings: Settings) -> dict[str, object]:
         "SQLALCHEMY_DATABASE_URI": settings.sqlalchemy_url,
         # A hung PostgreSQL must not hang web: connecting, waiting for a connection and (see `bound`) for an answer end.
         "SQLALCHEMY_ENGINE_OPTIONS": {
-            "pool_pre_ping": True,
             # What is written into a statement may be a secret, and its errors are logged.
             "hide_parameters": True,
             "pool_timeout": 10,
