@@ -5,13 +5,13 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, field_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, WithJsonSchema, field_validator
 
 from autostack.accounts import passwords
 from autostack.accounts.models import PersonalAccessToken, Session, SessionKind, User, UserPreferences
 from autostack.accounts.scopes import Scope
 from autostack.accounts.service import Tokens, normal_email
-from autostack.web.schemas import Schema, Time
+from autostack.web.schemas import Schema, Time, Whole
 
 # Neither side is looked into more closely: only a mail that arrives proves an address.
 EMAIL = r"^[^@\s\x00-\x1f\x7f-\x9f]{1,64}@[^@\s\x00-\x1f\x7f-\x9f.]+(\.[^@\s\x00-\x1f\x7f-\x9f.]+)+$"
@@ -235,13 +235,13 @@ class AccessTokenIn(Schema):
 
     name: TokenName
     scope: Scope
-    expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(None, examples=[90])
+    expires_in_days: Annotated[Whole, Field(ge=1, le=3650)] | None = Field(None, examples=[90])
 
     @field_validator("expires_in_days", mode="before")
     @classmethod
-    def _never(cls, value: Any) -> Any:
+    def _never(cls, value: Any, given: ValidationInfo) -> Any:
         # A form's way of choosing nothing.
-        return None if value == "" else value
+        return None if value == "" and given.mode == "python" else value
 
     @property
     def lifetime_s(self) -> int | None:

@@ -7,7 +7,16 @@ from datetime import datetime
 from typing import Annotated, Any, Self, TypeVar
 
 from flask import Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from autostack.errors import BadRequest, Invalid, UnsupportedMediaType
@@ -19,6 +28,14 @@ Time = Annotated[
     PlainSerializer(iso, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
+
+
+def _whole(value: Any) -> Any:
+    # JSON knows no difference between 90 and 90.0.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 
 
 class Schema(BaseModel):

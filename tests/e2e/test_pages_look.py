@@ -13,7 +13,7 @@ from tests.git_server import GitServer, make_repository
 from tests.stack import PASSWORD, Stack
 
 EMAIL = "visitor@example.com"
-PUBLIC = {"login": "/login", "signup": "/signup"}
+PUBLIC = {"login": "/login", "signup": "/signup", "api": "/docs/api"}
 # A name without a place to break, as repositories have them.
 LONG_NAME = "a-repository-with-a-name-of-sixty-characters-as-some-people-do"
 BROKEN = {"package.json": '{"name": "broken", "scripts": {"build": "exit 3"}}', "package-lock.json": "{}"}
