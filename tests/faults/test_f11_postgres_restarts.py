@@ -1,0 +1,54 @@
+"""11. PostgreSQL restarted mid-build → state is written once, connections recover."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+
+import psutil
+import psycopg
+import pytest
+
+from tests.faults.watching import attempts, building, environment_of, wait_for
+
+
+def postgres(stack):
+    """Return the embedded server's own process, below the sandbox that it may run in."""
+    pid = int((stack.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+    inside = [process for process in psutil.process_iter(["cmdline"]) if _is_server(process, stack)]
+    return next((process for process in inside if process.pid == pid), inside[-1])
+
+
+def _is_server(process, stack):
+    command = process.info["cmdline"] or []
+    return bool(command) and command[0].endswith("postgres") and str(stack.data_dir / "postgres") in command
+
+
+def answers(stack):
+    try:
+        with psycopg.connect(environment_of(stack)["DATABASE_URL"], connect_timeout=2) as connection:
+            return connection.execute("SELECT pg_postmaster_start_time()").fetchone()[0]
+    except psycopg.OperationalError:
+        return None
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_f11_a_build_goes_on_over_a_restart_of_postgres(stack, slow_repository, how):
+    url, _ = slow_repository()
+    project = stack.call("POST", "/api/projects", {"name": f"r-{how}", "repository": url, "envVars": "SECONDS=6"}, 201)
+    deployment = stack.call("POST", "/api/deployments", {"projectId": project["id"]}, 201)
+    building(stack, deployment)
+    began = answers(stack)
+    postgres(stack).send_signal(how)
+    wait_for(lambda: answers(stack) not in (None, began))
+    # The first connection that is used again may still be one to the old server.
+    wait_for(lambda: stack.client.get("/api/projects").status_code == 200)
+    ended = stack.ended(deployment)
+    assert (ended["status"], stack.get_site(ended["url"]).text) == ("success", "built")
+    with psycopg.connect(environment_of(stack)["DATABASE_URL"]) as database:
+        assert attempts(database, deployment) == ["built"]
+    logs = stack.call("GET", f"/api/deployments/{deployment['id']}/logs")["logs"]
+    said = Counter(line["message"].partition("] ")[2] for line in logs)
+    assert {f"left {number}": said[f"left {number}"] for number in range(61)} == {f"left {n}": 1 for n in range(61)}
+    assert [line["seq"] for line in logs] == list(range(1, len(logs) + 1))
+    assert {stage["name"]: stage["status"] for stage in ended["stages"]}["Success"] == "completed"
