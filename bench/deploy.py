@@ -65,8 +65,9 @@ class Contest:
 
     def _timed(self, way: Callable[[str], None], marker: str) -> float:
         """Return how many seconds it takes, once nothing of what was before goes on."""
-        builds = self.stack.data_dir / "builds"
-        while any(builds.glob("*/source")):
+        data_dir = self.stack.data_dir
+        # Builds that save their caches, and what is left of projects that were deleted.
+        while any(data_dir.glob("builds/*/source")) or len(list(data_dir.glob("store/projects/*"))) > self._projects():
             time.sleep(POLL_S)
         os.sync()
         start = time.perf_counter()
@@ -102,6 +103,9 @@ class Contest:
         self.repository.commit({"index.html": page, "src/marker.js": f'export const marker = "{marker}";\n'})
         shutil.rmtree(self.folder / "checkout", ignore_errors=True)
         return marker
+
+    def _projects(self) -> int:
+        return len(self.stack.call("GET", "/api/projects")["projects"])
 
     def _forget_project(self) -> None:
         for project in self.stack.call("GET", "/api/projects")["projects"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import ssl
 import threading
 import time
@@ -24,6 +25,7 @@ LONGEST_PAUSE_S = 5.0
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0
 STREAM_BYTES = 256 * 1024
+TAG = re.compile(r"[0-9a-f]{64}")
 
 Outcome = Literal["built", "failed"]
 
@@ -183,7 +185,9 @@ class Api:
 
 
 def _tag(response: httpx2.Response) -> str:
-    return response.headers.get("ETag", "").strip('"')
+    """Return a cache's tag. It names a folder here: what is not as web makes them counts as none."""
+    tag = response.headers.get("ETag", "").strip('"')
+    return tag if TAG.fullmatch(tag) else ""
 
 
 def _error(response: httpx2.Response) -> tuple[str | None, str]:

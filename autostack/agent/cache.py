@@ -7,8 +7,8 @@ beneath it: no build changes them, so that they serve the next one on this machi
 
 from __future__ import annotations
 
-import os
 import shlex
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +17,7 @@ import zstandard
 from autostack.agent.context import Build
 from autostack.agent.detect import Plan
 from autostack.agent.errors import InfrastructureError
-from autostack.agent.files import folders_like, is_folder, remove_tree
+from autostack.agent.files import folders_like, is_folder, names_in, remove_tree
 from autostack.agent.runner import Runner, discard
 from autostack.agent.sandbox import HOME, SOURCE
 from autostack.agent.shelf import Shelf
@@ -41,17 +41,27 @@ def has_modules(folder: Path, plan: Plan) -> bool:
     return is_folder(folder, plan.install_root / MODULES)
 
 
+def packages_in(folder: Path, plan: Plan) -> frozenset[str]:
+    """Return the names of the packages that are installed, those beneath others left out."""
+    modules = plan.install_root / MODULES
+    names = names_in(folder, modules)
+    scoped = (
+        f"{scope}/{name}" for scope in names if scope.startswith("@") for name in names_in(folder, modules / scope)
+    )
+    return frozenset([*names, *scoped])
+
+
 def restore_modules(build: Build, plan: Plan, key: str) -> Build | None:
     """Return the build with its `node_modules`, beneath its clone or in it, or None if they cannot be had."""
-    layered = build.with_runner(build.runner.with_sandbox(layered=True))
-    works = build.shelf is not None and layered.runner.run("true", discard).exit_code == 0
-    if build.shelf and works and _restore_beneath(build, build.shelf, plan, key):
-        return layered
-    if _restore(build, build.runner, key, SOURCE) is not None and has_modules(build.source, plan):
-        return build
-    # Of a broken archive nothing may be left.
-    build.runner.run(_find_modules(plan) + " -exec rm -rf {} +", discard)
-    return None
+    if build.shelf is None or not _can_be_layered(build):
+        return _restore_into_clone(build, plan, key)
+    modules = build.runner.sandbox.workspace.modules
+    if not _fill(build, build.shelf, plan, key, modules):
+        _empty(build, modules)
+        return None
+    if _are_published(modules, plan):
+        return _restore_into_clone(build, plan, key)
+    return build.with_runner(build.runner.with_sandbox(layered=True))
 
 
 def restore_downloads(build: Build, key: str) -> bool:
@@ -60,11 +70,19 @@ def restore_downloads(build: Build, key: str) -> bool:
 
 
 def save_modules(build: Build, plan: Plan, key: str) -> None:
-    """Save every `node_modules` of the clone. Raises InfrastructureError if that fails or is too large."""
-    tag = _save(build, key, f"{_find_modules(plan)} -print0 | tar -cf - --null -T -")
-    if build.shelf:
-        modules = build.runner.sandbox.workspace.modules
-        _move_modules(build.source, plan, modules)
+    """Save every `node_modules` of the clone, here too if they can be used here.
+
+    Raises InfrastructureError or BuildFailed if that fails or is too large.
+    """
+    pack = f"{_find_modules(plan)} -print0 | tar -cf - --null -T -"
+    tag = _save(build, key, pack)
+    if build.shelf is None or not _can_be_layered(build):
+        return
+    # Copied by tar in sandboxes, and not moved by us: the way to them is as user code made it, links and all.
+    modules = build.runner.sandbox.workspace.modules
+    _empty(build, modules)
+    copied = _unpack(build.runner.with_sandbox(at_source=modules), SOURCE, build.runner.stream(pack))
+    if copied and has_modules(modules, plan):
         build.shelf.keep(key, tag, modules)
 
 
@@ -76,15 +94,47 @@ def save_downloads(build: Build, plan: Plan, key: str) -> None:
         _save(build, key, shlex.join(["tar", "-C", HOME, "-cf", "-", *folders]))
 
 
-def _restore_beneath(build: Build, shelf: Shelf, plan: Plan, key: str) -> bool:
+def _restore_into_clone(build: Build, plan: Plan, key: str) -> Build | None:
+    if _restore(build, build.runner, key, SOURCE) is not None and has_modules(build.source, plan):
+        return build
+    # Of a broken archive nothing may be left.
+    build.runner.run(_find_modules(plan) + " -exec rm -rf {} +", discard)
+    return None
+
+
+def _can_be_layered(build: Build) -> bool:
+    """Tell whether this machine's kernel and bubblewrap can lay the clone above another folder."""
+    if build.runner.with_sandbox(layered=True).run("true", discard).exit_code == 0:
+        return True
+    print("node_modules are unpacked for each build: this machine cannot lay folders above each other", file=sys.stderr)
+    return False
+
+
+def _fill(build: Build, shelf: Shelf, plan: Plan, key: str, modules: Path) -> bool:
     """Fill the folder beneath the clone: from the shelf if what web has lies there, else from web."""
-    modules = build.runner.sandbox.workspace.modules
-    if not _take(build, shelf, key, modules):
-        tag = _restore(build, build.runner.with_sandbox(at_source=modules), key, SOURCE)
-        if tag is None or not has_modules(modules, plan):
-            return False
-        shelf.keep(key, tag, modules)
-    return not _are_published(modules, plan)
+    sandbox = build.runner.sandbox
+    try:
+        with build.api.cache(key, shelf.tags(key)) as found:
+            if found is None:
+                return False
+            if found.chunks is None:
+                taken = shelf.take(key, found.tag, modules, sandbox.uid if sandbox.host.is_root else None)
+                return taken and has_modules(modules, plan)
+            feed = _decompressed(found.chunks, _most_unpacked(build))
+            filled = _unpack(build.runner.with_sandbox(at_source=modules), SOURCE, feed) and has_modules(modules, plan)
+            if filled:
+                shelf.keep(key, found.tag, modules)
+            return filled
+    except (InfrastructureError, zstandard.ZstdError, OSError):
+        return False
+
+
+def _empty(build: Build, modules: Path) -> None:
+    sandbox = build.runner.sandbox
+    if build.shelf:
+        build.shelf.drop(modules)
+    remove_tree(modules)
+    sandbox.workspace.make_modules(sandbox.uid, as_root=sandbox.host.is_root)
 
 
 def _are_published(modules: Path, plan: Plan) -> bool:
@@ -107,20 +157,6 @@ def _take(build: Build, shelf: Shelf, key: str, target: Path) -> bool:
         return False
 
 
-def _move_modules(source: Path, plan: Plan, target: Path) -> None:
-    """Move every `node_modules` of the clone to its place below `target`, which is emptied."""
-    remove_tree(target)
-    target.mkdir(mode=0o700)
-    for name, folders, _ in os.walk(source / plan.install_root):
-        found = Path(name, MODULES)
-        if MODULES in folders:
-            folders.remove(MODULES)
-            if not found.is_symlink():
-                place = target / found.relative_to(source)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                found.rename(place)
-
-
 def _find_modules(plan: Plan) -> str:
     return f"cd {SOURCE} && find {shlex.quote(f'./{plan.install_root}')} -name {MODULES} -type d -prune"
 
@@ -131,11 +167,17 @@ def _restore(build: Build, runner: Runner, key: str, folder: str) -> str | None:
         with build.api.cache(key) as found:
             if found is None or found.chunks is None:
                 return None
-            feed = _decompressed(found.chunks, build.order.limits.max_cache_bytes * MAX_EXPANSION)
-            ended = runner.run(f"tar -xf - -C {folder}", discard, feed=feed)
-            return found.tag if ended.exit_code == 0 else None
+            return found.tag if _unpack(runner, folder, _decompressed(found.chunks, _most_unpacked(build))) else None
     except (InfrastructureError, zstandard.ZstdError):
         return None
+
+
+def _unpack(runner: Runner, folder: str, archive: Iterable[bytes]) -> bool:
+    return runner.run(f"tar -xf - -C {folder}", discard, feed=archive).exit_code == 0
+
+
+def _most_unpacked(build: Build) -> int:
+    return build.order.limits.max_cache_bytes * MAX_EXPANSION
 
 
 def _save(build: Build, key: str, script: str) -> str:

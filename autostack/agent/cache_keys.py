@@ -85,7 +85,11 @@ def _packages(source: Path) -> Iterator[tuple[PurePosixPath, dict[str, object]]]
             package = None
         if package is not None:
             yield folder, package
-        names = (name for name in names_in(source, folder) if name not in (".git", "node_modules"))
+        names = names_in(source, folder)
+        if "node_modules" in names:
+            # What is committed there and what an install puts there would be mixed another way than the install does.
+            raise UnsafePath("the repository has node_modules of its own")
+        names = [name for name in names if name != ".git"]
         pending += [folder / name for name in names if is_folder(source, folder / name)]
 
 

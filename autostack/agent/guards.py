@@ -98,7 +98,7 @@ class Disk:
         started = time.monotonic()
         try:
             used_bytes, used_files = self._use(tree)
-        except _Unwalkable as error:
+        except Unwalkable as error:
             return str(error)
         # A large tree is walked less often, so that watching takes a tenth of one core at most.
         self._walk_due = time.monotonic() + max(DISK_INTERVAL_S, 10 * (time.monotonic() - started))
@@ -118,7 +118,7 @@ class Disk:
 
     def _use(self, tree: psutil.Process) -> tuple[int, int]:
         used_bytes, used_files = _deleted_but_open(tree), 0
-        for stat in _walk(self._folders):
+        for stat in walk(self._folders):
             used_files += 1
             # A file with several names is counted in parts.
             used_bytes += stat.st_blocks * 512 // max(stat.st_nlink, 1)
@@ -127,11 +127,11 @@ class Disk:
         return used_bytes, used_files
 
 
-class _Unwalkable(Exception):
+class Unwalkable(Exception):
     """What a folder holds cannot be counted, so that the build must stop: the message is the reason."""
 
 
-def _walk(folders: Sequence[Path]) -> Iterator[os.stat_result]:
+def walk(folders: Sequence[Path]) -> Iterator[os.stat_result]:
     """Yield the status of everything below `folders`. No link is followed; what vanishes meanwhile is passed over."""
     pending = [str(folder) for folder in folders]
     while pending:
@@ -145,9 +145,9 @@ def _walk(folders: Sequence[Path]) -> Iterator[os.stat_result]:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError as error:
-            raise _Unwalkable("The build made a folder that cannot be looked into and was stopped") from error
+            raise Unwalkable("The build made a folder that cannot be looked into and was stopped") from error
         except OSError as error:
-            raise _Unwalkable("The build made folders nested deeper than a path can name and was stopped") from error
+            raise Unwalkable("The build made folders nested deeper than a path can name and was stopped") from error
 
 
 def _descendants(tree: psutil.Process) -> Iterator[psutil.Process]:

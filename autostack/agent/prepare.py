@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from autostack.agent import toolchain
-from autostack.agent.cache import has_modules, restore_downloads, restore_modules
+from autostack.agent.cache import has_modules, packages_in, restore_downloads, restore_modules
 from autostack.agent.cache_keys import CacheKeys, cache_keys
 from autostack.agent.context import Build
 from autostack.agent.detect import Plan
@@ -25,11 +25,15 @@ INSTALL_ENV = {"NPM_CONFIG_UPDATE_NOTIFIER": "false", "YARN_ENABLE_TELEMETRY": "
 
 @dataclass(frozen=True)
 class Installed:
-    """The build with its dependencies, and what may be cached of them. `modules_restored`: the install was skipped."""
+    """The build with its dependencies, and what may be cached of them.
+
+    `modules_restored`: the install was skipped. `packages`: what it installed, by their names.
+    """
 
     build: Build
     keys: CacheKeys | None
     modules_restored: bool = False
+    packages: frozenset[str] = frozenset()
 
 
 def choose_node(build: Build, plan: Plan) -> Node:
@@ -104,7 +108,7 @@ def install(build: Build, plan: Plan, node: Node, env: Mapping[str, str]) -> Ins
     if keys and not has_modules(build.source, plan):
         # Looked at before the build: what tools put into node_modules later (Babel, Vite) is no install.
         keys = replace(keys, modules=None)
-    return Installed(build, keys)
+    return Installed(build, keys, packages=packages_in(build.source, plan))
 
 
 def _restored(build: Build, plan: Plan, key: str) -> Build | None:

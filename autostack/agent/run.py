@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from autostack.agent import cache
@@ -34,6 +34,7 @@ from autostack.agent.upload import upload
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Unpacked, `node_modules` are some times as large as their archive, and there may be those of a few projects.
 SHELF_FACTOR = 10
+RENAME_REFUSED = b"EXDEV"
 BUILD_ENV = {"NEXT_TELEMETRY_DISABLED": "1", "ASTRO_TELEMETRY_DISABLED": "1", "GATSBY_TELEMETRY_DISABLED": "1"}
 
 
@@ -124,6 +125,8 @@ def _make_build(options: Options, host: Host, workspace: Workspace, api: Api, or
     )
     limit = SHELF_FACTOR * order.limits.max_cache_bytes
     shelf = Shelf(options.modules_dir, limit) if options.modules_dir else None
+    if shelf:
+        shelf.prune()
     return Build(order, api, log, Runner(sandbox, guards), options.tools_dir, shelf)
 
 
@@ -133,6 +136,24 @@ def _secrets(order: Order) -> dict[str, str]:
 
 
 def _build(build: Build) -> Built:
+    try:
+        return _build_once(build)
+    except _RenameRefused:
+        # The one thing that a folder beneath the clone is not good for (overlayfs). From the beginning: what the first
+        # try left may be in the way of another.
+        build.log.line("The build renames folders of node_modules: once more, with all of them in the clone", "warning")
+        if build.shelf:
+            build.shelf.put_back()
+        sandbox = build.runner.sandbox
+        sandbox.workspace.make(sandbox.uid, as_root=sandbox.host.is_root)
+        return _build_once(replace(build, shelf=None))
+
+
+class _RenameRefused(Exception):
+    """A build could not rename a folder that lies beneath its clone."""
+
+
+def _build_once(build: Build) -> Built:
     commit = clone(build)
     plan = make_plan(build.source, build.order.settings)
     build.log.line(f"Detected {plan.title}")
@@ -188,6 +209,8 @@ def _run_build_command(build: Build, plan: Plan, env: Mapping[str, str]) -> None
     # What a framework's own command names is installed in the repository, as with `npm run`.
     command = f'export PATH={shlex.quote(":".join(programs))}:"$PATH"\n{plan.build_command}'
     ended = build.run_command(command, folder, env)
+    if ended.exit_code != 0 and build.runner.sandbox.layered and RENAME_REFUSED in ended.tail:
+        raise _RenameRefused
     if ended.exit_code != 0:
         why = explain(ended, build.order.limits)
         raise BuildFailed(f"`{plan.build_command}` ended with exit code {ended.exit_code}{why}")
@@ -232,9 +255,10 @@ def _save_caches(built: Built) -> None:
     if keys is None or built.installed.modules_restored:
         return
     try:
-        if keys.modules:
+        # A build that takes away what it needs no more (`npm prune`) leaves less than an install would.
+        if keys.modules and built.installed.packages <= cache.packages_in(build.source, built.plan):
             cache.save_modules(build, built.plan, keys.modules)
         cache.save_downloads(build, built.plan, keys.downloads)
-    except (InfrastructureError, AttemptEnded, OSError) as error:
+    except (InfrastructureError, AttemptEnded, BuildFailed, OSError) as error:
         # For the operator: the owner's log has ended.
         print(f"the build cache was not saved: {error}", file=sys.stderr)

@@ -80,6 +80,12 @@ class Workspace:
                 os.chown(folder, uid, uid)
         self._write_names(uid)
 
+    def make_modules(self, uid: int, *, as_root: bool) -> None:
+        """Make the folder of `modules` anew, after it was moved away or deleted."""
+        self.modules.mkdir(mode=0o700, exist_ok=True)
+        if as_root:
+            os.chown(self.modules, uid, uid)
+
     def remove(self) -> None:
         """Delete the folders. Raises OSError."""
         remove_tree(*self._all)
@@ -205,6 +211,7 @@ def _clone(sandbox: Sandbox) -> list[str]:
     workspace = sandbox.workspace
     if not sandbox.layered:
         return ["--bind", str(sandbox.at_source or workspace.source), SOURCE]
+    # Unlike a bind mount's, its flags lack nosuid and nodev: no_new_privs, and no capability, have the same effect.
     above = ("--overlay", str(workspace.source), str(workspace.overlay), SOURCE)
     return ["--overlay-src", str(workspace.modules), *above]
 

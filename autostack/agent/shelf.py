@@ -2,30 +2,53 @@
 
 A folder is at one place at a time: on the shelf, or with the one build that took it. Web decides who may take it: each
 has the tag of the archive that it came from, which web gives to those who may read that archive, and to nobody else.
+What fails here is as if there were nothing: a build then takes longer.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from autostack.agent.errors import InfrastructureError
 from autostack.agent.files import remove_tree
+from autostack.agent.guards import Unwalkable, walk
 
 MAX_FOLDERS = 100
+MAX_AGE_S = 7 * 86_400
+# What a filesystem has for each file that it has room for: many empty files are as bad as a large one.
+BYTES_PER_INODE = 16_384
+NAME = re.compile(r"(modules-[0-9a-f]{40})\.([0-9a-f]{64})\.([0-9]{1,15})")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of the shelf; `size` in bytes, with the files counted."""
+
+    path: Path
+    key: str
+    tag: str
+    size: int
+    used_at: float
 
 
 class Shelf:
     """Folders by cache key and tag, the oldest let go of when together they are larger than `max_bytes`.
 
-    `folder` must be on the filesystem of the builds' own folders: what is moved here and back is never copied.
+    `root` must be on the filesystem of the builds' own folders: what is moved here and back is never copied.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder = folder
+    def __init__(self, root: Path, max_bytes: int) -> None:
+        self._root = root
+        # What was not on the disk yet when a machine stopped is empty files now: nothing outlasts a start.
+        self._folder = root / BOOT_ID.read_text().strip()
         self._max_bytes = max_bytes
         self._kept: dict[Path, str] = {}
 
@@ -34,7 +57,10 @@ class Shelf:
         return [entry.tag for entry in self._entries() if entry.key == key]
 
     def take(self, key: str, tag: str, target: Path, uid: int | None) -> bool:
-        """Move a folder to `target`, which is empty, for `uid` until `put_back`; return whether it still was there."""
+        """Move a folder to `target`, which is empty, for `uid` until `put_back`; return whether it still was there.
+
+        Raises OSError, InfrastructureError.
+        """
         for entry in self._entries():
             if (entry.key, entry.tag) == (key, tag):
                 try:
@@ -47,60 +73,59 @@ class Shelf:
         return False
 
     def keep(self, key: str, tag: str, folder: Path) -> None:
-        """Have a folder put on the shelf at the end of the build, under what it holds now.
-
-        One without a tag could never be asked for.
-        """
-        self._kept.pop(folder, None)
+        """Have a folder put on the shelf at the end of the build. One without a tag could never be asked for."""
         if tag:
             self._kept[folder] = f"{key}.{tag}"
 
+    def drop(self, folder: Path) -> None:
+        """Do not keep a folder after all."""
+        self._kept.pop(folder, None)
+
     def put_back(self) -> None:
-        """Move to the shelf what was taken or is to be kept, if it has no such folder; then let go of the oldest."""
+        """Move to the shelf what was taken or is to be kept, if it has no such folder."""
         for folder, name in self._kept.items():
-            # It is a cache: without it the next build takes longer.
-            with contextlib.suppress(OSError):
+            try:
                 self._put(name, folder)
+            except (OSError, Unwalkable) as error:
+                print(f"node_modules were not kept: {error}", file=sys.stderr)
         self._kept.clear()
 
+    def prune(self) -> None:
+        """Let go of what is too much or unused for long, and of all that earlier starts of the machine left."""
+        with contextlib.suppress(OSError):
+            remove_tree(*(path for path in self._root.iterdir() if path != self._folder))
+            # Left by an agent that was killed here.
+            remove_tree(*(path for path in self._folder.iterdir() if not NAME.fullmatch(path.name)))
+            kept = 0
+            for place, entry in enumerate(sorted(self._entries(), key=lambda entry: -entry.used_at)):
+                kept += entry.size
+                if kept > self._max_bytes or place >= MAX_FOLDERS or entry.used_at < time.time() - MAX_AGE_S:
+                    self._let_go(entry)
+
+    def _let_go(self, entry: Entry) -> None:
+        # Out of everybody's way first: nobody may take half of it.
+        gone = self._folder / f"gone-{os.getpid()}-{entry.path.name}"
+        with contextlib.suppress(FileNotFoundError):
+            entry.path.rename(gone)
+            remove_tree(gone)
+
     def _put(self, name: str, folder: Path) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        size = _size(folder, self._max_bytes)
         # The last one to be let go of.
         os.utime(folder)
-        target = self._folder / f"{name}.{_size(folder)}"
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not any(entry.path.name.startswith(f"{name}.") for entry in self._entries()):
-            folder.rename(target)
-        self._prune()
+            folder.rename(self._folder / f"{name}.{size}")
+        self.prune()
 
-    def _prune(self) -> None:
-        kept = 0
-        for place, entry in enumerate(sorted(self._entries(), key=lambda entry: -entry.used_at)):
-            kept += entry.size
-            if kept > self._max_bytes or place >= MAX_FOLDERS:
-                with contextlib.suppress(FileNotFoundError):
-                    # Out of everybody's way first: nobody may take half of it.
-                    entry.path.rename(self._folder / f".{entry.path.name}")
-        # With what an agent left that was killed here.
-        remove_tree(*self._folder.glob(".*"))
-
-    def _entries(self) -> list[_Entry]:
+    def _entries(self) -> list[Entry]:
         entries = []
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             for path in self._folder.iterdir():
-                key, _, rest = path.name.partition(".")
-                tag, _, size = rest.partition(".")
-                with contextlib.suppress(FileNotFoundError):
-                    entries += [_Entry(path, key, tag, int(size), path.stat().st_mtime)] if key else []
+                if match := NAME.fullmatch(path.name):
+                    with contextlib.suppress(FileNotFoundError):
+                        entries.append(Entry(path, match[1], match[2], int(match[3]), path.stat().st_mtime))
         return entries
-
-
-@dataclass(frozen=True)
-class _Entry:
-    path: Path
-    key: str
-    tag: str
-    size: int
-    used_at: float
 
 
 def _give(folder: Path, uid: int | None) -> None:
@@ -112,10 +137,11 @@ def _give(folder: Path, uid: int | None) -> None:
         raise InfrastructureError("a cached folder could not be given to the build's user")
 
 
-def _size(folder: Path) -> int:
-    """Return how many bytes a folder takes on the disk."""
-    return sum(
-        entry.lstat().st_blocks * 512
-        for root, folders, files in os.walk(folder)
-        for entry in (Path(root, name) for name in (*folders, *files))
-    )
+def _size(folder: Path, most: int) -> int:
+    """Return how many bytes a folder takes on the disk, each file counted. Raises OSError past `most`, Unwalkable."""
+    size = 0
+    for stat in walk([folder]):
+        size += stat.st_blocks * 512 // max(stat.st_nlink, 1) + BYTES_PER_INODE
+        if size > most:
+            raise OSError(f"more than {most:,} bytes")
+    return size

@@ -49,7 +49,7 @@ def page(site: Site, **env: str) -> str:
 
 
 def shelved(site: Site) -> list[Path]:
-    return list(site.modules_dir.iterdir()) if site.modules_dir.exists() else []
+    return list(site.modules_dir.glob("*/modules-*"))
 
 
 def test_what_a_build_installed_serves_the_next_one_unsent(tmp_path: Path) -> None:
@@ -154,3 +154,63 @@ def test_a_machine_that_keeps_nothing_unpacks_them_into_the_clone(tmp_path: Path
         assert page(site, SPOIL=spoil) == "Hello"
         assert "install skipped" in site.web.log
         assert shelved(site) == []
+
+
+def test_a_link_in_the_place_of_the_root_folder_leads_nobody_out_of_the_build(tmp_path: Path) -> None:
+    victim = tmp_path / "elsewhere" / "node_modules"
+    victim.mkdir(parents=True)
+    (victim / "secret").write_text("of another")
+    files = {f"web/{name}": content for name, content in FILES.items()}
+    for depth in range(1, 6):
+        target = f"{'../' * depth}elsewhere"
+        command = "mkdir -p ../out && echo hi > ../out/index.html && cd / && mv /build/web /build/w"
+        command += f" && ln -s {target} /build/web"
+        with make_site(tmp_path / str(depth), files) as site:
+            site.order(settings={**SETTINGS, "rootDir": "web", "outputDir": "../out", "buildCommand": command})
+            site.build()
+            assert (victim / "secret").read_text() == "of another"
+            assert shelved(site) == []
+
+
+@pytest.mark.parametrize("removal", ["rm -rf node_modules", "rm -rf node_modules/greeting", "rm -rf node_modules/*"])
+def test_a_build_that_removes_its_packages_takes_them_from_itself_alone(tmp_path: Path, removal: str) -> None:
+    with make_site(tmp_path, FILES) as site:
+        for _ in range(3):
+            site.order(settings={**SETTINGS, "buildCommand": f"node build.js && {removal}"})
+            site.build()
+            assert site.web.finished == {"outcome": "built", "reason": None}, site.web.log
+
+
+def test_a_build_that_renames_a_package_is_built_each_time(tmp_path: Path) -> None:
+    rename = "fs.renameSync('node_modules/other', 'node_modules/renamed')"
+    command = f'node build.js && node -e "{rename}"'
+    settings = {"installCommand": f"{INSTALL} && mkdir node_modules/other", "buildCommand": command}
+    with make_site(tmp_path, FILES) as site:
+        page(site)
+        site.web.caches.clear()
+        # Its archive is a build's that did not rename.
+        site.order(settings={**settings, "buildCommand": "node build.js"})
+        site.build()
+        for _ in range(2):
+            site.order(settings=settings)
+            site.build()
+            assert "install skipped" in site.web.log
+            assert site.web.finished == {"outcome": "built", "reason": None}, site.web.log
+            assert "once more, with all of them in the clone" in site.web.log
+        assert page(site) == "Hello"
+
+
+def test_committed_packages_are_as_the_install_leaves_them_each_time(tmp_path: Path) -> None:
+    with make_site(tmp_path, {**FILES, "node_modules/greeting/data/word": "Committed"}) as site:
+        assert [page(site) for _ in range(3)] == ["Hello"] * 3
+
+
+def test_half_an_archive_leaves_nothing_beneath_the_clone(tmp_path: Path) -> None:
+    with make_site(tmp_path, FILES) as site:
+        page(site)
+        subprocess.run(["rm", "-rf", str(site.modules_dir)], check=True)
+        site.web.caches = {key: content[: len(content) // 2] for key, content in site.web.caches.items()}
+        assert page(site) == "Hello"
+        assert "install skipped" not in site.web.log
+        assert page(site) == "Hello"
+        assert "install skipped" in site.web.log

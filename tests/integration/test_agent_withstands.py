@@ -118,7 +118,7 @@ def test_one_entry_that_vanishes_does_not_hide_the_rest_of_its_folder(tmp_path: 
     for number in range(10):
         (tmp_path / f"{number}").write_text("x")
     seen = 0
-    for _ in guards._walk([tmp_path]):
+    for _ in guards.walk([tmp_path]):
         if seen == 0:
             for name in os.listdir(tmp_path)[:1]:
                 (tmp_path / name).unlink(missing_ok=True)
