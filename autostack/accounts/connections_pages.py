@@ -51,6 +51,7 @@ def unlink(provider: str) -> Response:
 
 @pages.post("/github/connect")
 @signed_in
+@limit_authentication
 def connect() -> Response:
     return _leave(Provider.GITHUB, Purpose.CONNECT)
 

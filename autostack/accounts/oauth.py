@@ -172,6 +172,9 @@ def complete(provider: Provider, browser: str, given: Mapping[str, str], user: U
     if given.get("error") == "access_denied":
         raise AccessDenied(provider)
     if not given.get("code"):
+        refusal = given.get("error", "")
+        said = refusal if providers.REFUSAL.fullmatch(refusal) else None
+        log.warning("refused", provider=provider.value, said=said)
         raise providers.ProviderTrouble(provider)
     return Answer(purpose, target, asked, client.exchange(given["code"], asked))
 

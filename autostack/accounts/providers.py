@@ -6,6 +6,7 @@ What they answer is checked against models here: nothing else of it travels on, 
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from abc import ABC, abstractmethod
@@ -36,6 +37,7 @@ log = structlog.stdlib.get_logger(__name__)
 ID_TOKEN_ALGORITHM = "RS256"  # noqa: S105 - the name of an algorithm
 # Clocks differ.
 LEEWAY_S = 60
+REFUSAL = re.compile(r"[a-z_]{1,60}")
 MAX_ANSWER_BYTES = 1_000_000
 GITHUB_HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 GITHUB_DEPLOYMENT_SCOPE = "repo"
@@ -205,8 +207,7 @@ class Client(ABC):
             ) as session:
                 yield session
         except TROUBLE as error:
-            # Only what it was: the words of a provider may hold what it was asked with.
-            log.warning("no usable answer", provider=self.provider.value, error=type(error).__name__)
+            log.warning("no usable answer", provider=self.provider.value, error=type(error).__name__, said=_said(error))
             raise ProviderTrouble(self.provider) from None
 
     @staticmethod
@@ -320,6 +321,14 @@ class _Bounded(httpx2.HTTPTransport):
             answer.close()
         headers = {"Content-Type": answer.headers.get("Content-Type", "")}
         return httpx2.Response(answer.status_code, headers=headers, content=bytes(body))
+
+
+def _said(error: Exception) -> str | int | None:
+    """Return the code of a refusal. All else that a provider says may hold what it was asked with."""
+    if isinstance(error, httpx2.HTTPStatusError):
+        return int(error.response.status_code)
+    code = error.error if isinstance(error, AuthlibBaseError) else None
+    return code if isinstance(code, str) and REFUSAL.fullmatch(code) else None
 
 
 @cache

@@ -19,6 +19,7 @@ from autostack.accounts.one_time import Purpose, digest
 from autostack.accounts.tokens import TokenType
 from autostack.errors import Conflict, Forbidden, Invalid, Unauthorized
 from autostack.extensions import db, rowcount, settings
+from autostack.github import service as github
 from autostack.projects import service as projects
 
 # Asked with almost every request, so it is put together once.
@@ -276,6 +277,7 @@ def delete_account(session: Session, password: str | None) -> None:
     user.is_active = False
     db.session.execute(delete(Session).where(Session.user_id == user_id))
     db.session.commit()
+    github.disconnect(user)
     for project in projects.projects_of(user):
         projects.delete_project(project)
     db.session.execute(delete(User).where(User.id == user_id))

@@ -44,9 +44,10 @@ def register(app: Flask) -> None:
 
 def wants_json() -> bool:
     """Tell whether the request is a program's: the API's and the agents' paths."""
-    if request.blueprint in VISITED_BY_BROWSERS and request.accept_mimetypes["text/html"]:
-        return request.accept_mimetypes["application/json"] >= request.accept_mimetypes["text/html"]
-    return request.path.startswith(("/api/", "/agent/", "/webhooks/"))
+    if not request.path.startswith(("/api/", "/agent/", "/webhooks/")):
+        return False
+    accepted = request.accept_mimetypes
+    return request.blueprint not in VISITED_BY_BROWSERS or accepted["application/json"] >= accepted["text/html"]
 
 
 def problems_by_field(error: ValidationError) -> dict[str, str]:

@@ -17,7 +17,18 @@ PUBLIC = {"login": "/login", "signup": "/signup", "api": "/docs/api"}
 # A name without a place to break, as repositories have them.
 LONG_NAME = "a-repository-with-a-name-of-sixty-characters-as-some-people-do"
 BROKEN = {"package.json": '{"name": "broken", "scripts": {"build": "exit 3"}}', "package-lock.json": "{}"}
-NAMES = [*PUBLIC, "projects", "project", "settings", "new project", "new", "deployments", "deployment", "failed"]
+NAMES = [
+    *PUBLIC,
+    "projects",
+    "project",
+    "settings",
+    "new project",
+    "new",
+    "deployments",
+    "deployment",
+    "failed",
+    "connections",
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +51,7 @@ def paths(stack: Stack, git: GitServer, folder: Path) -> dict[str, str]:
         "deployments": "/deployments",
         "deployment": f"/deployments/{good['id']}",
         "failed": f"/deployments/{bad['id']}",
+        "connections": "/settings/connections",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from sqlalchemy import select, text
 from autostack.accounts.models import GitHubConnection
 from autostack.encryption import Cipher
 from autostack.extensions import db, settings
-from tests.oauth import begin, come_back, parameters, sent_to, sign_in, user_of
+from tests.conftest import AppMaker
+from tests.oauth import begin, come_back, parameters, registered_with, sent_to, sign_in, user_of
 from tests.peers.github import API, GitHubPeer, github_account
 from tests.peers.google import GooglePeer
 from tests.peers.oauth_server import CLIENT_ID, Fault
@@ -95,6 +97,39 @@ def test_a_way_can_be_removed_but_not_the_last_one(oauth_app: Flask, github: Git
     assert browser.post(f"{PAGE}/github/unlink").status_code == 303
     assert user_of(oauth_app, "octo@example.com")["github_id"] is None
     assert browser.post(f"{PAGE}/google/unlink").status_code == 409
+
+
+def test_of_the_last_two_ways_removed_at_once_one_stays(
+    oauth_app: Flask, github: GitHubPeer, google: GooglePeer
+) -> None:
+    browser = Browser(oauth_app)
+    sign_in(browser, github, "github")
+    come_back(browser, google.decide(sent_to(browser.post(f"{PAGE}/google/link"))))
+    tabs = {provider: Browser(oauth_app) for provider in ("github", "google")}
+    for tab in tabs.values():
+        tab.client.set_cookie("session", browser.cookie() or "")
+    with ThreadPoolExecutor() as pool:
+        answers = pool.map(lambda way: way[1].post(f"{PAGE}/{way[0]}/unlink").status_code, tabs.items())
+    assert sorted(answers) == [303, 409]
+
+
+def test_a_way_that_the_installation_does_not_offer_any_more_is_none(
+    oauth_app: Flask, make_app: AppMaker, github: GitHubPeer, google: GooglePeer
+) -> None:
+    browser = Browser(oauth_app)
+    sign_in(browser, github, "github")
+    come_back(browser, google.decide(sent_to(browser.post(f"{PAGE}/google/link"))))
+    without_google = Browser(make_app(**{**registered_with(github, google), "google_client_id": None}))
+    sign_in(without_google, github, "github")
+    assert without_google.post(f"{PAGE}/github/unlink").status_code == 409
+
+
+def test_deleting_the_account_takes_the_token_back_at_github(
+    settings_of: Browser, owners_api: Api, github: GitHubPeer
+) -> None:
+    connect(settings_of, github)
+    assert owners_api.delete("/api/user/account", {"password": PASSWORD}).status_code == 204
+    assert github.tokens == {}
 
 
 def test_with_a_password_every_other_way_can_go(

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 from autostack.accounts.models import OAuthRequest, User
 from autostack.extensions import db, redis
 from tests.conftest import AppMaker
+from tests.log_lines import recorded
 from tests.oauth import HTML, begin, come_back, parameters, registered_with, set_user, sign_in, user_of, verify
 from tests.peers.github import API, GitHubPeer, email, github_account
 from tests.peers.google import DISCOVERY, GooglePeer, google_account, new_key, signed
@@ -245,9 +246,24 @@ def test_a_google_that_is_away_is_a_page_at_once(visitor: Browser, google: Googl
     assert "Back to the login" in answered.text
 
 
-def test_our_secret_being_wrong_is_a_page(make_app: AppMaker, github: GitHubPeer, google: GooglePeer) -> None:
+def test_our_secret_being_wrong_is_a_page_and_a_line_that_says_so(
+    make_app: AppMaker, github: GitHubPeer, google: GooglePeer
+) -> None:
     app = make_app(**{**registered_with(github, google), "github_client_secret": "mistyped"})
-    assert sign_in(Browser(app), github, "github").status_code == 502
+    with recorded(app.config["AUTOSTACK"]) as lines:
+        assert sign_in(Browser(app), github, "github").status_code == 502
+        assert "said=incorrect_client_credentials" in lines.read()
+
+
+@pytest.mark.parametrize(("error", "said"), [("server_error", "server_error"), ("ghp_Secret1!", "None")])
+def test_another_refusal_is_a_page_and_only_a_plain_code_is_logged(
+    oauth_app: Flask, visitor: Browser, error: str, said: str
+) -> None:
+    state = parameters(begin(visitor, "google"))["state"]
+    with recorded(oauth_app.config["AUTOSTACK"]) as lines:
+        answered = come_back(visitor, f"/api/auth/google/callback?error={error}&state={state}")
+        assert f"said={said}" in lines.read()
+    assert answered.status_code == 502
 
 
 def test_another_discovery_document_is_not_believed(visitor: Browser, google: GooglePeer) -> None:
@@ -456,6 +472,14 @@ def test_an_unused_state_is_forgotten_in_time(oauth_app: Flask, visitor: Browser
         assert db.session.scalar(select(func.count()).select_from(OAuthRequest)) == 1
 
 
+def test_a_state_lasts_as_long_as_the_setting_says(make_app: AppMaker, github: GitHubPeer, google: GooglePeer) -> None:
+    app = make_app(**registered_with(github, google), oauth_state_expires_in_s=1234)
+    begin(Browser(app), "github")
+    with app.app_context():
+        [request] = db.session.scalars(select(OAuthRequest)).all()
+        assert round((request.expires_at - request.created_at).total_seconds()) == 1234
+
+
 def test_an_emptied_redis_on_the_way_changes_nothing(oauth_app: Flask, visitor: Browser, github: GitHubPeer) -> None:
     location = github.decide(begin(visitor, "github"))
     with oauth_app.app_context():
@@ -479,16 +503,19 @@ def test_answers_stay_out_of_caches_and_referrers(visitor: Browser, github: GitH
 # An account without a password
 
 
+def age_sessions(app: Flask, seconds: int) -> None:
+    with app.app_context():
+        db.session.execute(db.text(f"UPDATE sessions SET created_at = created_at - interval '{seconds} s'"))
+        db.session.commit()
+
+
 def test_deleting_an_account_without_a_password_takes_a_fresh_sign_in(
     make_app: AppMaker, github: GitHubPeer, google: GooglePeer
 ) -> None:
-    app = make_app(**registered_with(github, google), fresh_sign_in_s=1)
+    app = make_app(**registered_with(github, google), fresh_sign_in_s=100)
     browser = Browser(app)
     sign_in(browser, github, "github")
-    with app.app_context():
-        db.session.execute(update(User).values(name="Octo"))
-        db.session.execute(db.text("UPDATE sessions SET created_at = created_at - interval '1 hour'"))
-        db.session.commit()
+    age_sessions(app, 101)
 
     def delete() -> Any:
         headers = {"X-CSRFToken": browser.csrf_token()}
@@ -498,9 +525,7 @@ def test_deleting_an_account_without_a_password_takes_a_fresh_sign_in(
     assert (stale.status_code, stale.json["error"]["code"]) == (403, "FRESH_SIGN_IN_REQUIRED")
     assert accounts(app) == 1
     sign_in(browser, github, "github")
-    with app.app_context():
-        db.session.execute(db.text("UPDATE sessions SET created_at = now() + interval '1 minute'"))
-        db.session.commit()
+    age_sessions(app, 50)
     assert delete().status_code == 204
     assert accounts(app) == 0
 
