@@ -31,13 +31,13 @@ class BoundedConnection(Connection[Any]):
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """See psycopg. Ours is the limit where the caller has none."""
-        if timeout is not None or self.timeout_s is None:
-            return super().wait(gen, interval, timeout)
         try:
-            answered = super().wait(gen, interval, self.timeout_s)
+            answered = super().wait(gen, interval, self.timeout_s if timeout is None else timeout)
             self.heard_at = time.monotonic()
             return answered
         except _WaitTimeout:
+            if timeout is not None:
+                raise
             # Nobody knows what its next answer would be to.
             self.pgconn.finish()
             raise OperationalError(f"PostgreSQL did not answer within {self.timeout_s} s") from None

@@ -27,6 +27,7 @@ SECRETS = re.compile(
       | \b (?: bearer | basic ) [ ]
     ) [^&\s"'\\@]+
     | \b eyJ [\w-]+ \. [\w-]+ \. [\w-]*
+    | \b (?: ast_ | gh[a-z]_ | github_pat_ ) [\w-]{16,}
     """
 )
 # Their every request or statement is no news.

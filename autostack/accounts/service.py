@@ -192,8 +192,10 @@ def refresh(refresh_token: str) -> tuple[User, Tokens]:
 
 def log_out(session: Session) -> None:
     """End a session: its cookie, and every token made in it, are worthless from now on."""
+    user_id = session.user_id
     db.session.execute(delete(Session).where(Session.id == session.id))
     db.session.commit()
+    log.info("logged out", user_id=str(user_id))
 
 
 def ask_for_verification(user: User) -> None:

@@ -152,6 +152,7 @@ def test_nothing_secret_is_logged_of_a_whole_visit(log_lines, app, client, site)
         ("Authorization: Bearer abc.def-ghi", "Authorization: Bearer [hidden]"),
         ("eyJhbGciOi.eyJ1c2Vy.c2ln was refused", "[hidden] was refused"),
         ("https://s3/x?X-Amz-Signature=0f0f&partNumber=1", "https://s3/x?X-Amz-Signature=[hidden]&partNumber=1"),
+        ("ast_kRk0cXbW3xqkRk0cXbW3xq and ghs_0123456789abcdef0123", "[hidden] and [hidden]"),
         ("http://localhost:8000/deployments", "http://localhost:8000/deployments"),
         ("alice@example.com has 3 basics", "alice@example.com has 3 basics"),
     ],
