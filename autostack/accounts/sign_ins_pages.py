@@ -18,9 +18,9 @@ tokens_pages = Blueprint("access_tokens", __name__, url_prefix="/settings/tokens
 
 LIFETIMES = ((30, "30 days"), (90, "90 days"), (365, "1 year"), ("", "No end"))
 SCOPES = (
-    (Scope.DEPLOY, "Deploy: change projects and deployments"),
-    (Scope.READ, "Read: look, change nothing"),
-    (Scope.ADMIN, "Admin: everything, the account too"),
+    (Scope.DEPLOY, "Read and deploy"),
+    (Scope.READ, "Read only"),
+    (Scope.ADMIN, "Everything, the account too"),
 )
 
 

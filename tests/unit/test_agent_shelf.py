@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from autostack.agent.files import remove_tree
 from autostack.agent.shelf import MAX_AGE_S, Shelf
 
 MB = 1_000_000
@@ -138,6 +139,10 @@ def test_a_folder_nested_deeper_than_a_path_can_name_is_not_kept(shelf: Shelf, t
         os.close(here)
         here = below
     os.close(here)
-    shelf.keep(KEY, ONE, deep)
-    shelf.put_back()
-    assert shelf.tags(KEY) == []
+    try:
+        shelf.keep(KEY, ONE, deep)
+        shelf.put_back()
+        assert shelf.tags(KEY) == []
+    finally:
+        # Python's own rmtree, with which pytest would clear it away, cannot.
+        remove_tree(deep)
