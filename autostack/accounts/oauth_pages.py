@@ -90,7 +90,8 @@ def _finish(provider: Provider, answer: Answer) -> str:
     if answer.purpose is Purpose.SIGN_IN:
         return _sign_in(provider, answer)
     if answer.purpose is Purpose.LINK:
-        oauth.link(me(), oauth.identify(provider, answer))
+        found = oauth.identify(provider, answer)
+        oauth.link(me(), found)
         flash(f"You can sign in with {provider.label} now.", "success")
     else:
         connection = github.connect(me(), answer.grant)

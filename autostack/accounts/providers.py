@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache, cached_property
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 import httpx2
@@ -246,13 +247,16 @@ class GitHub(Client):
         """Have GitHub forget a token. Raises ProviderTrouble."""
         client_id, secret, _ = registration(self.provider, self._settings)
         with self._session() as session:
-            session.request(
+            answer = session.request(
                 "DELETE",
                 f"{self._settings.github_api}/applications/{client_id}/token",
                 json={"access_token": access_token},
                 headers=GITHUB_HEADERS,
                 auth=httpx2.BasicAuth(client_id, secret),
-            ).raise_for_status()
+            )
+            # Its user may have taken it back there.
+            if answer.status_code != HTTPStatus.NOT_FOUND:
+                answer.raise_for_status()
 
     def _user(self, session: OAuth2Client, grant: Grant) -> _GitHubUser:
         return _GitHubUser.model_validate(

@@ -13,6 +13,7 @@ from autostack.accounts.models import GitHubConnection
 from autostack.encryption import Cipher
 from autostack.extensions import db, settings
 from tests.conftest import AppMaker
+from tests.log_lines import recorded
 from tests.oauth import begin, come_back, parameters, registered_with, sent_to, sign_in, user_of
 from tests.peers.github import API, GitHubPeer, github_account
 from tests.peers.google import GooglePeer
@@ -56,7 +57,7 @@ def test_a_way_is_added_after_the_password_and_signs_in_from_then_on(
     assert again.get("/api/auth/session").json["user"]["email"] == owner.email
 
 
-@pytest.mark.parametrize("fields", [{}, {"password": "wrong"}])
+@pytest.mark.parametrize("fields", [{}, {"password": "wrong"}, {"password": "\0"}, {"password": "x" * 10_000}])
 def test_without_the_password_no_way_is_added(settings_of: Browser, github: GitHubPeer, fields: dict[str, str]) -> None:
     answered = settings_of.post(f"{PAGE}/github/link", fields)
     assert answered.status_code == 422
@@ -246,6 +247,16 @@ def test_disconnecting_works_while_github_is_away(settings_of: Browser, owners_a
     github.faults[f"{API}/applications/{CLIENT_ID}/token"] = Fault.ERROR
     assert settings_of.post(f"{PAGE}/github/disconnect").status_code == 303
     assert owners_api.get("/api/github/connection-status").json == DISCONNECTED
+
+
+def test_a_token_that_its_user_took_back_there_is_no_trouble(
+    settings_of: Browser, owners_api: Api, github: GitHubPeer
+) -> None:
+    connect(settings_of, github)
+    github.tokens.clear()
+    with recorded(settings_of.app.config["AUTOSTACK"]) as lines:
+        assert owners_api.delete("/api/github/disconnect").status_code == 204
+        assert "keeps a token" not in lines.read()
 
 
 def test_connecting_again_takes_the_place_of_the_connection_before(
