@@ -11,7 +11,7 @@ from autostack.accounts import passwords
 from autostack.accounts.models import PersonalAccessToken, Session, SessionKind, User, UserPreferences
 from autostack.accounts.scopes import Scope
 from autostack.accounts.service import Tokens, normal_email
-from autostack.web.schemas import Schema, Time, Whole
+from autostack.web.schemas import WHOLE, Schema, Time
 
 # Neither side is looked into more closely: only a mail that arrives proves an address.
 EMAIL = r"^[^@\s\x00-\x1f\x7f-\x9f]{1,64}@[^@\s\x00-\x1f\x7f-\x9f.]+(\.[^@\s\x00-\x1f\x7f-\x9f.]+)+$"
@@ -235,7 +235,7 @@ class AccessTokenIn(Schema):
 
     name: TokenName
     scope: Scope
-    expires_in_days: Annotated[Whole, Field(ge=1, le=3650)] | None = Field(None, examples=[90])
+    expires_in_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = Field(None, examples=[90])
 
     @field_validator("expires_in_days", mode="before")
     @classmethod

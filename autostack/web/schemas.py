@@ -35,7 +35,8 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+# For integers in bodies, within `Annotated` after what else is said of them.
+WHOLE = BeforeValidator(_whole)
 
 
 class Schema(BaseModel):
