@@ -82,8 +82,9 @@ class ProjectIn(BuildSettingsIn):
 
 
 class ProjectChangesIn(BuildSettingsIn):
-    name: ProjectName = ""
-    repository: RepositoryReference = ""
+    # Absent is neither null nor empty: the defaults stand for nothing, and are not described.
+    name: ProjectName = Field(default_factory=str)
+    repository: RepositoryReference = Field(default_factory=str)
 
 
 class VariableOut(Schema):
