@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,12 +15,23 @@ from tests.git_server import GitServer, make_repository
 from tests.stack import PASSWORD, Stack
 
 EMAIL = "visitor@example.com"
-PUBLIC = {"login": "/login", "signup": "/signup", "api": "/docs/api"}
+PUBLIC = {
+    "login": "/login",
+    "signup": "/signup",
+    "api": "/docs/api",
+    "forgotten": "/forgot-password",
+    "reset": "/reset-password?token=secret",
+    "verify": "/verify-email?token=secret",
+}
 # A name without a place to break, as repositories have them.
 LONG_NAME = "a-repository-with-a-name-of-sixty-characters-as-some-people-do"
 BROKEN = {"package.json": '{"name": "broken", "scripts": {"build": "exit 3"}}', "package-lock.json": "{}"}
+SETTINGS = {"connections": "/settings/connections", "sessions": "/settings/sessions", "tokens": "/settings/tokens"}
+ADMINS = {"users": "/admin/users", "everybody's": "/admin/deployments"}
 NAMES = [
     *PUBLIC,
+    *SETTINGS,
+    *ADMINS,
     "projects",
     "project",
     "settings",
@@ -27,7 +40,6 @@ NAMES = [
     "deployments",
     "deployment",
     "failed",
-    "connections",
 ]
 
 
@@ -37,12 +49,16 @@ def paths(stack: Stack, git: GitServer, folder: Path) -> dict[str, str]:
     make_repository(folder / LONG_NAME, {"index.html": "<h1>hi</h1>"})
     make_repository(folder / "broken", BROKEN)
     stack.sign_up(EMAIL)
+    command = [str(Path(sys.executable).with_name("autostack")), "users", "--data-dir", str(stack.data_dir)]
+    subprocess.run([*command, "promote", EMAIL], check=True)
     good = stack.ended(stack.deploy(git.url(LONG_NAME)))
     bad = stack.ended(stack.deploy(git.url("broken"), installCommand=""))
     assert (good["status"], bad["status"]) == ("success", "failed")
     project = f"/projects/{good['projectId']}"
     return {
         **PUBLIC,
+        **SETTINGS,
+        **ADMINS,
         "projects": "/projects",
         "project": project,
         "settings": f"{project}/settings",
@@ -51,7 +67,6 @@ def paths(stack: Stack, git: GitServer, folder: Path) -> dict[str, str]:
         "deployments": "/deployments",
         "deployment": f"/deployments/{good['id']}",
         "failed": f"/deployments/{bad['id']}",
-        "connections": "/settings/connections",
     }
 
 
@@ -113,3 +128,29 @@ def test_a_page_fits_and_is_clean(
     assert complaints == []
     assert hosts == {f"localhost:{stack.port}"}
     context.close()
+
+
+@pytest.mark.parametrize("name", ["login", "project"])
+def test_what_is_smuggled_into_a_page_does_not_run(
+    name: str, visitor: Page, paths: dict[str, str], stack: Stack
+) -> None:
+    visitor.goto(paths[name])
+    script = f"http://localhost:{stack.port}/static/app.js?smuggled"
+    blocked = visitor.evaluate(
+        """async (address) => {
+            const blocked = [];
+            document.addEventListener("securitypolicyviolation", (event) => blocked.push(event.effectiveDirective));
+            const add = (name, more) => document.body.append(Object.assign(document.createElement(name), more));
+            add("script", {textContent: "window.ran = true"});
+            add("script", {src: address, onload: () => (window.ran = true)});
+            document.body.insertAdjacentHTML("beforeend", '<img src="data:," onerror="window.ran = true">');
+            document.body.insertAdjacentHTML("beforeend", '<p style="color: red">');
+            add("iframe", {src: "/login"});
+            add("img", {src: "http://192.0.2.1/beacon"});
+            while (new Set(blocked).size < 5) await new Promise((resume) => setTimeout(resume, 10));
+            return [...new Set(blocked)].sort();
+        }""",
+        script,
+    )
+    assert visitor.evaluate("window.ran") is None
+    assert blocked == ["frame-src", "img-src", "script-src-attr", "script-src-elem", "style-src-attr"]
