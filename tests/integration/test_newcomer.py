@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,3 +31,7 @@ def test_the_example_is_deployed_under_a_strict_umask_and_from_a_folder_with_a_s
         assert page.status_code == 200
         assert stat.S_IMODE(stack.data_dir.stat().st_mode) == 0o700
         assert stat.S_IMODE((stack.data_dir / "secrets.json").stat().st_mode) == 0o600
+        # The command finds the services of this folder, whose address nobody has given.
+        command = [Path(sys.executable).with_name("autostack"), "users", "--data-dir", stack.data_dir]
+        subprocess.run([*command, "promote", "demo@example.com"], check=True, timeout=60)
+        assert subprocess.check_output([*command, "list"], timeout=60) == b"demo@example.com\tDemo\tadmin\n"
