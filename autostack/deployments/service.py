@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Select, select
-from sqlalchemy.orm import contains_eager, joinedload
+from sqlalchemy.orm import contains_eager, defer, joinedload
 
 from autostack.accounts.models import User
 from autostack.builds import dispatch
@@ -28,6 +28,13 @@ from autostack.sites.hosts import deployment_label
 log = structlog.stdlib.get_logger(__name__)
 
 SUPERSEDED = "A newer deployment took its place"
+# What a list leaves in PostgreSQL: it shows nothing of it, and it is most of a row.
+LISTED = (
+    defer(Deployment.snapshot),
+    defer(Deployment.env_vars),
+    defer(Deployment.detected),
+    contains_eager(Deployment.project).load_only(Project.name, Project.label),
+)
 FILTERS: dict[str, frozenset[Status]] = {
     "all": frozenset(Status),
     "success": frozenset({Status.SUCCESS}),
@@ -155,12 +162,12 @@ def recent_deployments(user: User, limit: int = 5) -> list[Deployment]:
 
 def search(user: User, *, text: str = "", status: str = "all", page: int = 1, limit: int = 10) -> Page[Deployment]:
     """Return a page of the user's deployments, newest first: those whose project's name or repository has `text`."""
-    return read_page(_matching(_mine(user), text, status), (Deployment.sequence.desc(),), page, limit)
+    return read_page(_matching(_mine(user), text, status).options(*LISTED), (Deployment.sequence.desc(),), page, limit)
 
 
 def search_everyones(*, text: str = "", status: str = "all", page: int = 1, limit: int = 10) -> Page[Deployment]:
     """Return a page of all deployments with their owners, newest first. For admins only."""
-    everyones = _with_projects().options(joinedload(Deployment.user))
+    everyones = _with_projects().options(*LISTED, joinedload(Deployment.user))
     return read_page(_matching(everyones, text, status), (Deployment.sequence.desc(),), page, limit)
 
 
