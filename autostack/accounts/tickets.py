@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import uuid
+from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
@@ -47,9 +48,11 @@ def live(id: uuid.UUID, *, is_token: bool) -> SignIn | None:
     return access_tokens.live_token(token_id=id) if is_token else service.live_session(id)
 
 
-def still_live(sign_in: SignIn) -> bool:
-    """Tell whether what somebody signed in with has not ended since."""
-    return live(sign_in.id, is_token=isinstance(sign_in, PersonalAccessToken)) is not None
+def watch(sign_in: SignIn) -> Callable[[], bool]:
+    """Return what tells, at any later time, whether what somebody signed in with has not ended since."""
+    # Kept apart from the row, which is gone once it has ended.
+    id, is_token = sign_in.id, isinstance(sign_in, PersonalAccessToken)
+    return lambda: live(id, is_token=is_token) is not None
 
 
 def _name(ticket: str) -> str:

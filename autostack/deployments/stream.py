@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 import uuid
+from collections.abc import Callable
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
@@ -62,12 +63,13 @@ def stream(socket: Server, id: uuid.UUID) -> None:
     if sign_in is None or not _may_read(sign_in.user, id):
         _refuse(socket, POLICY_VIOLATION, "Not allowed")
         return
+    still_signed_in = tickets.watch(sign_in)
     with _seats().seat(_limits(sign_in.user)) as free:
         if not free:
             _refuse(socket, TRY_AGAIN_LATER, "Too many open connections")
         elif wish := _subscription(socket, id):
             with contextlib.suppress(ConnectionClosed), _wake_ups().of(id) as wake_up:
-                _follow(socket, wish, sign_in, wake_up)
+                _follow(socket, wish, still_signed_in, wake_up)
         else:
             socket.close(POLICY_VIOLATION, "Not allowed")
 
@@ -132,7 +134,7 @@ def _subscription(socket: Server, id: uuid.UUID) -> SubscribeIn | None:
     return wish if wish.deployment_id == id else None
 
 
-def _follow(socket: Server, wish: SubscribeIn, sign_in: SignIn, wake_up: threading.Event) -> None:
+def _follow(socket: Server, wish: SubscribeIn, still_signed_in: Callable[[], bool], wake_up: threading.Event) -> None:
     after, told = wish.after, None
     while socket.connected:
         wake_up.clear()
@@ -142,7 +144,7 @@ def _follow(socket: Server, wish: SubscribeIn, sign_in: SignIn, wake_up: threadi
             return
         # Who has logged out since, or was logged out, reads no further. That the token it was opened with expires
         # ends nothing: the log ends with its build.
-        if not tickets.still_live(sign_in):
+        if not still_signed_in():
             socket.close(POLICY_VIOLATION, "The session has ended")
             return
         status, last_words = deployment.state, _last_words(deployment)
