@@ -14,6 +14,9 @@ threads = _settings.web_threads
 timeout = 60
 graceful_timeout = 10
 keepalive = 75
+# Which hops are believed is TRUSTED_PROXIES' to say, and ProxyFix's to do; gunicorn would believe whoever is on this
+# machine, with a path of its own as well.
+forwarded_allow_ips = ""
 # Requests are logged by `request_log`, with who asked.
 accesslog = None
 logconfig_dict = logs.handlers(_settings)
