@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from flask_wtf.csrf import generate_csrf
 from werkzeug.test import TestResponse
 
-from autostack.accounts import service
+from autostack.accounts import service, sessions
 
 PASSWORD = "correct horse battery"
 
@@ -31,7 +31,7 @@ def make_person(app: Flask, name: str, email: str) -> Person:
     """Sign somebody up and in."""
     with app.app_context():
         user = service.sign_up(name, email, PASSWORD)
-        return Person(user.id, user.name, user.email, service.open_api_session(user).access)
+        return Person(user.id, user.name, user.email, sessions.open_api_session(user).access)
 
 
 class Api:

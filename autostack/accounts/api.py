@@ -56,7 +56,7 @@ def sign_up(body: SignUpIn) -> TokensOut:
     Makes an account, signs it in and mails a link that confirms the address.
     """
     user = service.sign_up(body.name, body.email, body.password)
-    return TokensOut.of(user, service.open_api_session(user, identity.visitor()))
+    return TokensOut.of(user, sessions.open_api_session(user, identity.visitor()))
 
 
 @api.post("/login")
@@ -66,7 +66,7 @@ def sign_up(body: SignUpIn) -> TokensOut:
 def log_in(body: LogInIn) -> TokensOut:
     """Log in."""
     user = service.log_in(body.email, body.password)
-    return TokensOut.of(user, service.open_api_session(user, identity.visitor()))
+    return TokensOut.of(user, sessions.open_api_session(user, identity.visitor()))
 
 
 @api.post("/refresh")
@@ -77,7 +77,7 @@ def refresh(body: RefreshIn) -> TokensOut:
 
     The refresh token that was given is used up. One that comes a second time ends its session.
     """
-    return TokensOut.of(*service.refresh(body.refresh_token))
+    return TokensOut.of(*sessions.refresh(body.refresh_token))
 
 
 @api.post("/logout")

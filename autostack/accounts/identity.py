@@ -12,10 +12,10 @@ import structlog
 from flask import Request, g, request, session
 from flask_login import current_user, login_user
 
-from autostack.accounts import access_tokens, service
+from autostack.accounts import access_tokens, sessions
 from autostack.accounts.models import PersonalAccessToken, Session, User
 from autostack.accounts.scopes import Scope
-from autostack.accounts.service import Visitor
+from autostack.accounts.sessions import Visitor
 from autostack.accounts.tickets import SignIn
 from autostack.errors import Forbidden, Unauthorized
 from autostack.extensions import login_manager
@@ -38,7 +38,7 @@ def visitor() -> Visitor:
 
 def begin_browser_session(user: User, remember: bool) -> None:
     """Sign the browser in, with another cookie: what it held before, somebody else may have planted."""
-    _, secret = service.open_browser_session(user, remember, visitor())
+    _, secret = sessions.open_browser_session(user, remember, visitor())
     _browser().renew(secret)
     session.permanent = remember
     login_user(user)
@@ -46,7 +46,7 @@ def begin_browser_session(user: User, remember: bool) -> None:
 
 def end_session() -> None:
     """End the session that this request came with."""
-    service.log_out(current_session())
+    sessions.log_out(current_session())
     # A bearer token's session is not the one of the cookie that may have come along.
     if bearer_token() is None:
         _browser().renew(new_id())
@@ -71,7 +71,7 @@ def sign_in_of_token(token: str) -> SignIn | None:
     """Return what a bearer token stands for, if that is live: a session, or a personal access token."""
     if token.startswith(access_tokens.PREFIX):
         return access_tokens.use(token)
-    return service.session_of_access_token(token)
+    return sessions.session_of_access_token(token)
 
 
 @login_manager.user_loader  # type: ignore[untyped-decorator]
@@ -90,7 +90,7 @@ def _caller() -> User | None:
     if token is not None:
         return _signed_in_by(sign_in_of_token(token))
     browser = _browser()
-    return None if browser.new else _signed_in_by(service.session_of_secret(browser.id))
+    return None if browser.new else _signed_in_by(sessions.session_of_secret(browser.id))
 
 
 def _browser() -> BrowserSession:

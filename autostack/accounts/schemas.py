@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, W
 from autostack.accounts import passwords
 from autostack.accounts.models import PersonalAccessToken, Session, SessionKind, User, UserPreferences
 from autostack.accounts.scopes import Scope
-from autostack.accounts.service import Tokens, normal_email
+from autostack.accounts.service import normal_email
+from autostack.accounts.sessions import Tokens
 from autostack.web.schemas import WHOLE, Schema, Time
 
 # Neither side is looked into more closely: only a mail that arrives proves an address.

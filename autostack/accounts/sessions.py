@@ -1,22 +1,138 @@
-"""One's own sessions: which there are, and ending them."""
+"""Sessions: the sign-ins of browsers and API clients, their tokens, and ending them."""
 
 from __future__ import annotations
 
+import secrets
 import uuid
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy.orm import contains_eager
 
-from autostack.accounts.models import Session, User
-from autostack.errors import NotFound
-from autostack.extensions import db, rowcount
+from autostack.accounts import access_tokens, tokens
+from autostack.accounts.models import Session, SessionKind, User
+from autostack.accounts.one_time import digest
+from autostack.accounts.service import InvalidCredentials
+from autostack.accounts.tokens import TokenType
+from autostack.errors import NotFound, Unauthorized
+from autostack.extensions import db, rowcount, settings
+
+# Asked with almost every request, so it is put together once.
+LIVE_SESSIONS = (
+    select(Session)
+    .join(Session.user)
+    .options(contains_eager(Session.user))
+    .where(Session.expires_at > bindparam("now"), User.is_active)
+)
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class SessionNotFound(NotFound):
     code = "SESSION_NOT_FOUND"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A pair of tokens; `expires_in_s` is the access token's."""
+
+    access: str
+    refresh: str
+    expires_in_s: int
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Where a sign-in comes from."""
+
+    address: str | None = None
+    user_agent: str | None = None
+
+
+UNKNOWN = Visitor()
+
+
+def open_api_session(user: User, visitor: Visitor = UNKNOWN) -> Tokens:
+    """Begin a session of an API client; return its first pair of tokens."""
+    session, secret = _open_session(user, SessionKind.API, settings().refresh_token_expires_in_s, visitor)
+    return _tokens(session, secret)
+
+
+def open_browser_session(user: User, remember: bool, visitor: Visitor = UNKNOWN) -> tuple[Session, str]:
+    """Begin a session of a browser; it lives longer where the user asked to be remembered.
+
+    Returns its row, and the secret that only the browser keeps.
+    """
+    known = settings()
+    lifetime_s = known.refresh_token_expires_in_s if remember else known.jwt_expires_in_s
+    return _open_session(user, SessionKind.BROWSER, lifetime_s, visitor)
+
+
+def _open_session(user: User, kind: SessionKind, lifetime_s: int, visitor: Visitor) -> tuple[Session, str]:
+    """Begin a session; forget the user's ended ones. Raises InvalidCredentials, see `_require_unchanged`."""
+    _require_unchanged(user)
+    now, secret = datetime.now(UTC), secrets.token_urlsafe(32)
+    db.session.execute(delete(Session).where(Session.user_id == user.id, Session.expires_at <= now))
+    session = Session(
+        user=user,
+        kind=kind,
+        token=digest(secret),
+        expires_at=now + timedelta(seconds=lifetime_s),
+        address=visitor.address,
+        user_agent=visitor.user_agent,
+    )
+    db.session.add(session)
+    db.session.commit()
+    return session, secret
+
+
+def session_of_secret(secret: str) -> Session | None:
+    """Return the browser's live session, its user loaded, whose secret this is."""
+    return _seen(_live_session(Session.token == digest(secret), Session.kind == SessionKind.BROWSER))
+
+
+def live_session(session_id: uuid.UUID) -> Session | None:
+    """Return a live session, its user loaded, by its id."""
+    return _live_session(Session.id == session_id)
+
+
+def session_of_access_token(token: str) -> Session | None:
+    """Return the live session, its user loaded, that an access token speaks for."""
+    try:
+        claims = tokens.read(token, TokenType.ACCESS, settings())
+    except Unauthorized:
+        return None
+    return _seen(_live_session(Session.id == claims.session_id, Session.user_id == claims.user_id))
+
+
+def refresh(refresh_token: str) -> tuple[User, Tokens]:
+    """Trade a refresh token for a new pair. Raises Unauthorized.
+
+    Each refresh token is good once. One that comes back was copied, and ends its session for thief and owner alike
+    (RFC 9700, section 4.14.2). A client that lost the answer and asks again looks just like that, and has to log in
+    again: who would let it through would let the thief through. No refreshing makes a session last longer.
+    """
+    claims = tokens.read(refresh_token, TokenType.REFRESH, settings())
+    secret = secrets.token_urlsafe(32)
+    if not _rotate(claims, secret):
+        db.session.execute(delete(Session).where(Session.id == claims.session_id))
+        db.session.commit()
+        log.warning("refresh token refused, session ended", session_id=str(claims.session_id))
+        raise Unauthorized("The refresh token is not valid any more. Log in again.")
+    session = _live_session(Session.id == claims.session_id)
+    if session is None:
+        raise Unauthorized("The session has ended. Log in again.")
+    return session.user, _tokens(session, secret)
+
+
+def log_out(session: Session) -> None:
+    """End a session: its cookie, and every token made in it, are worthless from now on."""
+    user_id = session.user_id
+    db.session.execute(delete(Session).where(Session.id == session.id))
+    db.session.commit()
+    log.info("logged out", user_id=str(user_id))
 
 
 def sessions_of(user: User) -> list[Session]:
@@ -40,3 +156,48 @@ def end_others(session: Session) -> None:
     ended = db.session.execute(others)
     db.session.commit()
     log.info("other sessions ended", user_id=str(session.user_id), count=rowcount(ended))
+
+
+def _require_unchanged(user: User) -> None:
+    """Hold the user's row, and refuse if the account was closed or its password changed since `user` was looked at:
+    the session would have been ended with the others, had it begun a moment earlier.
+    """
+    held = select(User.password_hash, User.is_active).where(User.id == user.id).with_for_update()
+    if db.session.execute(held).one_or_none() != (user.password_hash, True):
+        db.session.rollback()
+        raise InvalidCredentials
+
+
+def _rotate(claims: tokens.Claims, secret: str) -> bool:
+    now = datetime.now(UTC)
+    current = (Session.id == claims.session_id, Session.token == digest(claims.secret), Session.expires_at > now)
+    rotated = db.session.execute(update(Session).where(*current).values(token=digest(secret), last_seen_at=now))
+    db.session.commit()
+    return rowcount(rotated) == 1
+
+
+def _live_session(*conditions: object) -> Session | None:
+    return db.session.scalar(LIVE_SESSIONS.where(*conditions), {"now": datetime.now(UTC)})  # type: ignore[arg-type]
+
+
+def _seen(session: Session | None) -> Session | None:
+    """Note that a session is used, once a minute at most."""
+    now = datetime.now(UTC)
+    if session and session.last_seen_at < now - access_tokens.SEEN_EVERY:
+        seen = session.id
+        db.session.execute(update(Session).where(Session.id == seen).values(last_seen_at=now))
+        db.session.commit()
+        # It may have been ended meanwhile.
+        return live_session(seen)
+    return session
+
+
+def _tokens(session: Session, secret: str) -> Tokens:
+    known = settings()
+    left_s = int((session.expires_at - datetime.now(UTC)).total_seconds())
+    access_s = min(known.jwt_expires_in_s, left_s)
+    return Tokens(
+        tokens.access_token(session.user, session.id, access_s, known),
+        tokens.refresh_token(session.user, session.id, secret, left_s, known),
+        access_s,
+    )

@@ -15,7 +15,7 @@ from redis import Redis
 from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session as OrmSession
 
-from autostack.accounts import service, tickets
+from autostack.accounts import service, sessions, tickets
 from autostack.accounts.models import Session, User
 from autostack.extensions import db
 from tests.people import PASSWORD, Api, Browser, Person
@@ -309,7 +309,7 @@ class TestWhatHappensMeanwhile:
                 session = db.session.scalars(select(Session).where(Session.user_id == alice.id)).one()
                 service.change_password(session, PASSWORD, "another horse battery")
             with pytest.raises(service.InvalidCredentials):
-                service.open_api_session(user)
+                sessions.open_api_session(user)
 
     def test_a_session_that_ends_as_its_use_is_noted_is_no_session(self, app, alice):
         with app.app_context():
