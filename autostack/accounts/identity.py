@@ -49,7 +49,12 @@ def end_session() -> None:
     sessions.log_out(current_session())
     # A bearer token's session is not the one of the cookie that may have come along.
     if bearer_token() is None:
-        _browser().renew(new_id())
+        forget_browser()
+
+
+def forget_browser() -> None:
+    """Have the browser go on as one that nobody is signed in with."""
+    _browser().renew(new_id())
 
 
 def current_session() -> Session:

@@ -95,6 +95,7 @@ def _register_features(app: Flask) -> None:
     from autostack.accounts.connections_pages import pages as connections_pages
     from autostack.accounts.oauth_pages import pages as oauth_pages
     from autostack.accounts.pages import pages as accounts_pages
+    from autostack.accounts.settings_pages import pages as account_pages
     from autostack.accounts.sign_ins_pages import sessions_pages, tokens_pages
     from autostack.admin.api import api as admin_api
     from autostack.admin.pages import pages as admin_pages
@@ -122,6 +123,7 @@ def _register_features(app: Flask) -> None:
         oauth_pages,
         projects_api,
         projects_pages,
+        account_pages,
         sessions_pages,
         tokens_pages,
         user_api,

@@ -26,7 +26,12 @@ PUBLIC = {
 # A name without a place to break, as repositories have them.
 LONG_NAME = "a-repository-with-a-name-of-sixty-characters-as-some-people-do"
 BROKEN = {"package.json": '{"name": "broken", "scripts": {"build": "exit 3"}}', "package-lock.json": "{}"}
-SETTINGS = {"connections": "/settings/connections", "sessions": "/settings/sessions", "tokens": "/settings/tokens"}
+SETTINGS = {
+    "account": "/settings/account",
+    "connections": "/settings/connections",
+    "sessions": "/settings/sessions",
+    "tokens": "/settings/tokens",
+}
 ADMINS = {"users": "/admin/users", "everybody's": "/admin/deployments"}
 NAMES = [
     *PUBLIC,

@@ -108,3 +108,29 @@ def test_an_address_is_free_again_once_its_account_is_deleted(api: Api, alice: P
     api.delete("/api/user/account", {"password": PASSWORD})
     again = {"name": "Alice", "email": alice.email, "password": PASSWORD}
     assert nobodys_api.post("/api/auth/signup", again).status_code == 201
+
+
+class TestTheSettingsPage:
+    def test_changes_the_name(self, app: Flask, alice: Person) -> None:
+        browser = Browser(app).sign_in(alice)
+        assert browser.post("/settings/account/profile", {"name": "Alice Liddell"}).status_code == 303
+        assert 'value="Alice Liddell"' in browser.get("/settings/account").text
+        assert browser.post("/settings/account/profile", {"name": ""}).status_code == 422
+
+    def test_changes_the_password_and_says_what_is_wrong_at_its_field(self, app: Flask, alice: Person) -> None:
+        browser = Browser(app).sign_in(alice)
+        wrong = browser.post("/settings/account/password", {"currentPassword": "no", "newPassword": "a new horse 1"})
+        assert wrong.status_code == 422
+        assert "currentPassword-error" in wrong.text
+        fields = {"currentPassword": alice.password, "newPassword": "a new horse 1"}
+        assert browser.post("/settings/account/password", fields).status_code == 303
+        assert browser.get("/projects").status_code == 200
+        assert Api(app, alice.token).get("/api/projects").status_code == 401
+
+    def test_deletes_the_account_with_its_password_only(self, app: Flask, alice: Person) -> None:
+        browser = Browser(app).sign_in(alice)
+        refused = browser.post("/settings/account/delete", {"password": "no"})
+        assert (refused.status_code, "The password is wrong." in refused.text) == (422, True)
+        assert browser.post("/settings/account/delete", {"password": alice.password}).status_code == 303
+        assert "Your account is deleted" in browser.get("/login").text
+        assert browser.get("/projects").status_code == 302
