@@ -10,10 +10,11 @@ import structlog
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import joinedload
 
+from autostack.accounts.holding import hold
 from autostack.accounts.models import PersonalAccessToken, Session, User
 from autostack.accounts.one_time import digest
 from autostack.accounts.scopes import Scope
-from autostack.errors import Conflict, NotFound, Unauthorized
+from autostack.errors import Conflict, NotFound
 from autostack.extensions import db, rowcount
 
 log = structlog.stdlib.get_logger(__name__)
@@ -40,12 +41,8 @@ def create(session: Session, name: str, scope: Scope, lifetime_s: int | None) ->
     It takes a session: a token that leaked could otherwise make others that outlive it. Raises TooManyAccessTokens.
     """
     user = session.user
-    # The user's row is held, so that two at once are counted one after the other, and what ends all sessions and tokens
-    # comes before or after.
-    db.session.execute(select(User.id).where(User.id == user.id).with_for_update())
-    if db.session.scalar(select(Session.id).where(Session.id == session.id)) is None:
-        db.session.rollback()
-        raise Unauthorized("The session has ended. Log in again.")
+    # Two at once are counted one after the other, and what ends all sessions and tokens comes before or after.
+    hold(user.id, session.id)
     if _count(user) >= MAX_TOKENS:
         db.session.rollback()
         raise TooManyAccessTokens(f"An account has at most {MAX_TOKENS} tokens. Revoke one first.")

@@ -7,6 +7,7 @@ from flask import Blueprint, Response, flash, make_response, redirect, render_te
 from flask_login import current_user
 
 from autostack.accounts import identity, oauth, oauth_session, service
+from autostack.accounts.holding import hold
 from autostack.accounts.models import User
 from autostack.accounts.oauth import AccessDenied, Answer, EmailNotVerified, IdentityTaken, InvalidState, Purpose
 from autostack.accounts.providers import Provider, ProviderNotConfigured, ProviderTrouble
@@ -90,7 +91,11 @@ def _finish(provider: Provider, answer: Answer) -> str:
     if answer.purpose is Purpose.SIGN_IN:
         return _sign_in(provider, answer)
     if answer.purpose is Purpose.LINK:
+        session = identity.current_session()
+        user_id, session_id = session.user_id, session.id
         found = oauth.identify(provider, answer)
+        # The provider took its time.
+        hold(user_id, session_id)
         oauth.link(me(), found)
         flash(f"You can sign in with {provider.label} now.", "success")
     else:

@@ -11,10 +11,11 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from autostack.accounts import access_tokens, mails, one_time, passwords
-from autostack.accounts.models import Session, User, UserPreferences
+from autostack.accounts.holding import hold
+from autostack.accounts.models import GitHubConnection, Session, User, UserPreferences
 from autostack.accounts.one_time import Purpose
 from autostack.errors import Conflict, Forbidden, Invalid, Unauthorized
-from autostack.extensions import db, settings
+from autostack.extensions import db, rowcount, settings
 from autostack.github import service as github
 from autostack.projects import service as projects
 
@@ -120,7 +121,8 @@ def reset_password(secret: str, password: str) -> None:
     user_id = _redeem(secret, Purpose.RESET_PASSWORD)
     # Whoever linked an identity before the address was confirmed may not have been its owner.
     unproven = update(User).where(User.id == user_id, User.email_verified.is_(False))
-    db.session.execute(unproven.values(github_id=None, google_id=None))
+    if rowcount(db.session.execute(unproven.values(github_id=None, google_id=None))):
+        db.session.execute(delete(GitHubConnection).where(GitHubConnection.user_id == user_id))
     # Who has the link has the mailbox.
     changed = update(User).where(User.id == user_id).values(password_hash=password_hash, email_verified=True)
     db.session.execute(changed)
@@ -135,7 +137,10 @@ def change_password(session: Session, current: str, new: str) -> None:
     user = session.user
     _require_password(user, current, "currentPassword")
     _require_choosable(new, "newPassword")
-    user.password_hash = passwords.hash_password(new, settings().bcrypt_rounds)
+    password_hash = passwords.hash_password(new, settings().bcrypt_rounds)
+    # That took a while: a reset meanwhile is its owner's last word.
+    hold(user.id, session.id)
+    user.password_hash = password_hash
     db.session.execute(delete(Session).where(Session.user_id == user.id, Session.id != session.id))
     access_tokens.revoke_all(user.id)
     db.session.commit()
@@ -162,6 +167,7 @@ def delete_account(session: Session, password: str | None) -> None:
     confirm(session, password)
     user = session.user
     user_id = user.id
+    hold(user_id, session.id)
     # First nobody can act for it any more, so that nothing new is made meanwhile.
     user.is_active = False
     db.session.execute(delete(Session).where(Session.user_id == user_id))
@@ -206,6 +212,7 @@ def _require_password(user: User, password: str, field: str) -> None:
     if user.password_hash is None:
         raise Invalid.field(field, "This account has no password yet. Set one by a link: Forgot password?")
     if not passwords.verify(password, user.password_hash, settings().bcrypt_rounds):
+        log.warning("password refused", user_id=str(user.id))
         raise Invalid.field(field, "The password is wrong.")
 
 

@@ -57,6 +57,16 @@ def once(
         raise
 
 
+def is_known(user_id: uuid.UUID, key: str) -> bool:
+    """Tell whether a user's key came before, so that this request makes nothing."""
+    kept = (
+        IdempotencyKey.user_id == user_id,
+        IdempotencyKey.key == key,
+        IdempotencyKey.created_at > datetime.now(UTC) - KEPT,
+    )
+    return db.session.scalar(select(IdempotencyKey.id).where(*kept)) is not None
+
+
 def bind(claim: uuid.UUID, deployment: Deployment) -> None:
     """Tie a claim to the deployment that is being made, in its transaction. Raises KeyInUse if another request did."""
     db.session.flush()

@@ -63,8 +63,10 @@ def stream(socket: Server, id: uuid.UUID) -> None:
     if sign_in is None or not _may_read(sign_in.user, id):
         _refuse(socket, POLICY_VIOLATION, "Not allowed")
         return
-    still_signed_in = tickets.watch(sign_in)
-    with _seats().seat(_limits(sign_in.user)) as free:
+    still_signed_in, limits = tickets.watch(sign_in), _limits(sign_in.user)
+    # Whoever says nothing must not keep a connection of the pool.
+    db.session.rollback()
+    with _seats().seat(limits) as free:
         if not free:
             _refuse(socket, TRY_AGAIN_LATER, "Too many open connections")
         elif wish := _subscription(socket, id):
@@ -75,6 +77,7 @@ def stream(socket: Server, id: uuid.UUID) -> None:
 
 
 def _refuse(socket: Server, code: int, why: str) -> None:
+    db.session.rollback()
     # A connection that is closed with something unread is reset, and the client never learns why.
     with contextlib.suppress(ConnectionClosed):
         socket.receive(timeout=REFUSAL_TIMEOUT_S)

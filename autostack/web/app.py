@@ -28,6 +28,8 @@ def build_app(settings: Settings | None = None) -> Flask:
     logs.ensure(settings)
     if is_shared_domain(settings.app_url, settings.sites_domain):
         log.warning("SITES_DOMAIN shares APP_URL's domain: deployed sites can set cookies that the dashboard receives")
+    if settings.is_production and settings.smtp_host is None:
+        log.warning("SMTP_HOST is not set: no address can be confirmed, and no password reset")
     app = Flask("autostack", root_path=str(templating.PACKAGE))
     app.config.update(_flask_config(settings), AUTOSTACK=settings)
     request_log.register(app)

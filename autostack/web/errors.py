@@ -9,7 +9,7 @@ import structlog
 from flask import Flask, Response, current_app, jsonify, make_response, redirect, request, url_for
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError, TimeoutError
-from sqlalchemy.orm.exc import ObjectDeletedError
+from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
@@ -39,6 +39,7 @@ def register(app: Flask) -> None:
     # The pool's: every connection is in use.
     app.register_error_handler(TimeoutError, _render_database_away)
     app.register_error_handler(ObjectDeletedError, _render_deleted)
+    app.register_error_handler(StaleDataError, _render_deleted)
     app.register_error_handler(Exception, _render_unexpected)
 
 
@@ -94,7 +95,7 @@ def _render_database_away(error: OperationalError | TimeoutError) -> Response:
     return _render(Unavailable.status, Unavailable.code, "The database does not answer. Try again in a moment.")
 
 
-def _render_deleted(error: ObjectDeletedError) -> Response:
+def _render_deleted(error: ObjectDeletedError | StaleDataError) -> Response:
     """Whatever was read at the beginning of a request may be deleted by another one before its end."""
     log.info("deleted meanwhile", exc_info=error)
     return _render(NotFound.status, NotFound.code, "It was deleted meanwhile.")

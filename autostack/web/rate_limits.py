@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ipaddress import ip_network
 from typing import TypeVar, cast
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
 from flask_limiter import ApplicationLimit, Limiter, RateLimitExceeded, RequestLimit, RouteLimit
 from flask_login import current_user
 from redis import Redis
@@ -47,7 +47,20 @@ def caller() -> str:
 
 def _has_no_general_limit() -> bool:
     view = current_app.view_functions.get(request.endpoint or "")
-    return not request.path.startswith("/api/") or hasattr(view, OWN_LIMIT_ATTRIBUTE)
+    return not request.path.startswith("/api/") or (hasattr(view, OWN_LIMIT_ATTRIBUTE) and not _is_repeated())
+
+
+def _is_repeated() -> bool:
+    """Tell whether a request for a deployment came before: who lost its answer must get it, whatever the limit says."""
+    # Features stand above this module.
+    from autostack.deployments import idempotency
+
+    key = request.headers.get("Idempotency-Key")
+    if key is None or not current_user.is_authenticated:
+        return False
+    if "is_repeated" not in g:
+        g.is_repeated = idempotency.is_known(current_user.id, key)
+    return bool(g.is_repeated)
 
 
 limiter = Limiter(
@@ -62,7 +75,11 @@ _authentication = limiter.shared_limit(
     lambda: settings().rate_limit_auth, scope="authentication", key_func=address, methods=["POST", "PUT", "DELETE"]
 )
 _deployments = limiter.shared_limit(
-    lambda: settings().rate_limit_deployments, scope="deployments", key_func=caller, methods=["POST"]
+    lambda: settings().rate_limit_deployments,
+    scope="deployments",
+    key_func=caller,
+    methods=["POST"],
+    exempt_when=_is_repeated,
 )
 _downloads = limiter.shared_limit(lambda: settings().rate_limit_api, scope="downloads", key_func=caller)
 

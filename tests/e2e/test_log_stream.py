@@ -12,7 +12,7 @@ from tests.git_server import make_repository, serve_repositories
 from tests.stack import PASSWORD, running_stack
 
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
-CAPS = {"MAX_SOCKETS": "5", "MAX_SOCKETS_PER_ADDRESS": "4", "MAX_SOCKETS_PER_USER": "3"}
+CAPS = {"DATABASE_POOL_SIZE": "1", "MAX_SOCKETS": "5", "MAX_SOCKETS_PER_ADDRESS": "4", "MAX_SOCKETS_PER_USER": "3"}
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +176,16 @@ def test_a_user_has_only_so_many_open_at_once(stack, token, endless):
     while isinstance(again := connect(stack, endless, token), int):
         assert again == TRY_AGAIN_LATER
     for socket in (*sockets, again):
+        socket.close()
+
+
+def test_sockets_that_say_nothing_keep_nobody_from_the_database(stack, token, heard):
+    deployment, _ = heard
+    address = f"ws://127.0.0.1:{stack.port}/api/deployments/{deployment['id']}/logs/stream?token={token}"
+    silent = [Client(address) for _ in range(3)]
+    # Sooner than the sockets are given up.
+    assert stack.client.get("/api/projects", timeout=5).status_code == 200
+    for socket in silent:
         socket.close()
 
 

@@ -72,6 +72,17 @@ def test_the_same_request_gets_the_same_answer_and_deploys_once(app: Flask, api:
     assert deployments(app) == 1
 
 
+def test_who_lost_the_answer_to_the_last_allowed_request_still_gets_it(
+    make_app: Callable[..., Flask], alice: Person, body: dict[str, Any]
+) -> None:
+    api = Api(make_app(rate_limit_deployments="1/hour"), alice.token)
+    first = deploy(api, body)
+    again = deploy(api, body)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json == first.json
+    assert deploy(api, body, "another").status_code == 429
+
+
 def test_another_key_or_none_deploys_again(app: Flask, api: Api, body: dict[str, Any]) -> None:
     ids = {deploy(api, body).json["id"], deploy(api, body, "another").json["id"]}
     ids |= {api.post("/api/deployments", body).json["id"] for _ in range(2)}

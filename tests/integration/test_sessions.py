@@ -15,8 +15,9 @@ from redis import Redis
 from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session as OrmSession
 
-from autostack.accounts import service, sessions, tickets
+from autostack.accounts import one_time, passwords, service, sessions, tickets
 from autostack.accounts.models import Session, User
+from autostack.accounts.one_time import Purpose
 from autostack.extensions import db
 from tests.people import PASSWORD, Api, Browser, Person
 
@@ -329,6 +330,27 @@ class TestWhatHappensMeanwhile:
         for key in redis.scan_iter("autostack:browser:*"):
             redis.set(key, b"{ not as we write it")
         assert browser.get("/projects").status_code == 200
+
+
+def test_a_change_of_password_under_way_does_not_outlive_a_reset(app, alice, monkeypatch):
+    """Between the new password's hash and its being kept, the owner resets by mail."""
+    slow = passwords.hash_password
+
+    def reset_meanwhile(password, rounds):
+        monkeypatch.undo()
+        with app.app_context():
+            user = db.session.scalars(select(User).where(User.id == alice.id)).one()
+            secret = one_time.issue(user.id, Purpose.RESET_PASSWORD, datetime.now(UTC) + timedelta(minutes=5))
+            db.session.commit()
+            service.reset_password(secret, "what the owner chose")
+        return slow(password, rounds)
+
+    monkeypatch.setattr(passwords, "hash_password", reset_meanwhile)
+    body = {"currentPassword": PASSWORD, "newPassword": "what the thief chose"}
+    assert Api(app, alice.token).put("/api/user/password", body).status_code == 401
+    for password, status in (("what the thief chose", 401), ("what the owner chose", 200)):
+        tried = Api(app).post("/api/auth/login", {"email": alice.email, "password": password})
+        assert tried.status_code == status
 
 
 @pytest.mark.parametrize("given", ["x" * 100, "2001:db8::1%" + "e" * 60, "::ffff:192.0.2.1", ""])
