@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ from tests.peers.google import GooglePeer, running_google
 from tests.people import Api, Browser, Person, make_person
 from tests.s3 import S3Server, running_s3
 from tests.services import running_postgres, running_valkey
+
+# A suite that a shell runs in the background has the terminal's interrupt ignored, and so would all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 # Tests make more requests than a person does; those about limits set their own.

@@ -7,18 +7,18 @@ a Redis that is away makes the log come later, never incomplete.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 
+import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
 from autostack.deployments import events
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 LISTEN_S = 5.0
 PAUSE_S = 1.0
@@ -56,8 +56,9 @@ class WakeUps:
             try:
                 self._hear()
                 done = True
-            except RedisError as error:
-                log.warning("deployments' changes are not heard of: %s", error)
+            # ValueError: what the library raises when its connection is closed as it reads.
+            except (RedisError, OSError, ValueError) as error:
+                log.warning("deployments' changes are not heard of", error=repr(error))
                 time.sleep(PAUSE_S)
                 done = self._nobody_watches()
 

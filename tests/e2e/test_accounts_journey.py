@@ -34,9 +34,9 @@ def context(chromium: Browser, stack: Stack) -> Iterator[BrowserContext]:
         yield opened
 
 
-def log_in(page: Page, password: str) -> None:
+def log_in(page: Page, password: str, email: str = EMAIL) -> None:
     page.goto("/login")
-    page.get_by_label("E-mail").fill(EMAIL)
+    page.get_by_label("E-mail").fill(email)
     page.get_by_label("Password", exact=True).fill(password)
     page.locator("main").get_by_role("button", name="Log in", exact=True).click()
 
@@ -96,12 +96,14 @@ def test_from_signing_up_to_logging_out(context: BrowserContext, chromium: Brows
 def test_a_session_elsewhere_is_ended_and_a_token_made_and_revoked(
     context: BrowserContext, chromium: Browser, stack: Stack
 ):
+    email = "grace@example.com"
+    stack.sign_up(email, "Grace Hopper")
     page = context.new_page()
-    log_in(page, NEW_PASSWORD)
+    log_in(page, PASSWORD, email)
     page.wait_for_url("**/projects")
     with chromium.new_context(base_url=f"http://localhost:{stack.port}") as elsewhere:
         other = elsewhere.new_page()
-        log_in(other, NEW_PASSWORD)
+        log_in(other, PASSWORD, email)
         other.wait_for_url("**/projects")
         page.goto("/settings/sessions")
         expect(page.get_by_text("This session")).to_have_count(1)

@@ -95,6 +95,7 @@ def test_an_account_with_a_password_adds_both_connects_github_and_disconnects(
 
     page.get_by_role("button", name="Your account").click()
     page.get_by_role("link", name="Settings").click()
+    page.get_by_role("link", name="Connections").click()
     page.get_by_text("Add", exact=True).click()
     page.get_by_label("Your password").fill(PASSWORD)
     page.get_by_role("button", name="Add Google").click()

@@ -49,7 +49,7 @@ def supervisor(tmp_path, relay):
     made.stop()
 
 
-def tend_until(supervisor: Supervisor, condition: Callable[[], object], timeout_s: float = 15) -> None:
+def tend_until(supervisor: Supervisor, condition: Callable[[], object], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that in time"

@@ -41,26 +41,30 @@ def publish_until(redis: Redis, deployment_id: uuid.UUID, condition: Callable[[]
 
 
 def test_many_watchers_have_one_subscription_and_none_is_left_after_them(redis: Redis) -> None:
-    before, hub, one, other = subscriptions(redis), WakeUps(redis), uuid.uuid4(), uuid.uuid4()
+    before, hub, one, other, marker = subscriptions(redis), WakeUps(redis), *(uuid.uuid4() for _ in range(3))
     with hub.of(one) as first, hub.of(one) as second, hub.of(other) as third:
-        # What is between the last look and the subscription is not told: all are woken once.
+        wait_until(lambda: subscriptions(redis) == before + 1)
+        with hub.of(marker) as unrelated:
+            # Who watched before the subscription is woken once without a message: that is over by the second time.
+            for _ in range(2):
+                unrelated.clear()
+                publish_until(redis, marker, unrelated.is_set)
         for event in (first, second, third):
-            assert event.wait(TIMEOUT_S)
             event.clear()
-        assert subscriptions(redis) == before + 1
         redis.publish(events.channel(one), b"changed")
         assert first.wait(TIMEOUT_S)
         assert second.wait(TIMEOUT_S)
         assert not third.is_set()
+        assert subscriptions(redis) == before + 1
     wait_until(lambda: subscriptions(redis) == before)
     with hub.of(other) as later:
-        assert later.wait(TIMEOUT_S)
+        publish_until(redis, other, later.is_set)
 
 
 def test_a_connection_that_is_lost_is_made_again(redis: Redis) -> None:
     hub, watched = WakeUps(redis), uuid.uuid4()
     with hub.of(watched) as event:
-        assert event.wait(TIMEOUT_S)
+        publish_until(redis, watched, event.is_set)
         redis.client_kill_filter(_type="pubsub")
         event.clear()
         publish_until(redis, watched, event.is_set)
