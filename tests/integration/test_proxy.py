@@ -224,7 +224,8 @@ def test_a_visitor_who_closes_his_side_gets_all_that_he_asked_for_ahead(proxy, s
         answers = read_answers(connection, len(files))
         assert read_all(connection) == b""
     assert [answer.body for answer in answers] == list(files.values())
-    assert [answer.headers.get("connection") for answer in answers] == [None, None, "close"]
+    # The last one's head may have gone out before it was known that nothing follows.
+    assert [answer.headers.get("connection") for answer in answers] in ([None, None, "close"], [None, None, None])
 
 
 def test_http_1_0_is_closed_unless_it_asks_to_be_kept(proxy):
