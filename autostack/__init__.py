@@ -18,6 +18,9 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     `settings` defaults to what the environment says; see `autostack.settings`.
     """
-    from autostack.web.app import build_app
+    from autostack.copies import made_to_stay
 
-    return build_app(settings)
+    with made_to_stay():
+        from autostack.web.app import build_app
+
+        return build_app(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -44,12 +44,44 @@ def up(data_dir: Path, port: int, proxy_port: int, builders: int, example: bool,
         sys.exit(0)
 
 
-@main.group()
+@main.command()
+@click.argument("url")
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="What the visitor's browser says.")
 @click.option("--data-dir", type=DATA_DIR, default="var", show_default=True, envvar="DATA_DIR")
-@click.pass_context
-def users(context: click.Context, data_dir: Path) -> None:
+def explain(url: str, headers: tuple[str, ...], data_dir: Path) -> None:
+    """Say which rule, file or fallback answers an address of a site, and why."""
+    from autostack.local.up import reachable_settings
+    from autostack.proxy.explain import explain
+    from autostack.sites.store import open_store
+
+    given = {name.strip(): value.strip() for name, _, value in (header.partition(":") for header in headers)}
+    try:
+        settings = reachable_settings(data_dir)
+        found = explain(open_store(settings), settings, url, given)
+    except AutostackError as error:
+        _refuse(error)
+    click.echo(f"{found.address}  {found.status or ''}".rstrip())
+    for step in found.steps:
+        click.echo(f"  {step.title + ':':<20} {step.text}")
+    for source, line in found.headers:
+        click.echo(f"  {'Header:':<20} {line} ({source})")
+
+
+def _for_a_folder(described: Callable[[], None]) -> click.Group:
+    """Return the group of commands, named and described so, for what is served from the folder `--data-dir`."""
+
+    @main.group(described.__name__, help=described.__doc__)
+    @click.option("--data-dir", type=DATA_DIR, default="var", show_default=True, envvar="DATA_DIR")
+    @click.pass_context
+    def group(context: click.Context, data_dir: Path) -> None:
+        context.obj = data_dir
+
+    return group
+
+
+@_for_a_folder
+def users() -> None:
     """Who has an account, and who is an admin."""
-    context.obj = data_dir
 
 
 @users.command("list")
@@ -60,7 +92,9 @@ def list_users(data_dir: Path) -> None:
 
     with _application(data_dir):
         for user in service.everyone():
-            marks = [mark for mark, is_so in (("admin", user.is_superuser), ("suspended", not user.is_active)) if is_so]
+            marks = ["admin"] if user.is_superuser else []
+            if not user.is_active:
+                marks.append("being deleted" if user.deletion_asked_at else "suspended")
             click.echo("\t".join([user.email, user.name, ", ".join(marks)]).rstrip())
 
 
@@ -80,12 +114,9 @@ def demote(data_dir: Path, email: str) -> None:
     _appoint(data_dir, email, is_superuser=False)
 
 
-@main.group()
-@click.option("--data-dir", type=DATA_DIR, default="var", show_default=True, envvar="DATA_DIR")
-@click.pass_context
-def keys(context: click.Context, data_dir: Path) -> None:
+@_for_a_folder
+def keys() -> None:
     """What secrets are stored under: ENCRYPTION_KEYS."""
-    context.obj = data_dir
 
 
 @keys.command("rotate")
@@ -99,6 +130,30 @@ def rotate_keys(data_dir: Path) -> None:
     click.echo(f"{done.rotated} encrypted anew, {done.current} under the first key already.")
     if done.unreadable:
         _refuse(ConfigurationError(f"{done.unreadable} can be read with none of ENCRYPTION_KEYS."))
+
+
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("--data-dir", type=DATA_DIR, default="var", show_default=True, envvar="DATA_DIR")
+def gc(dry_run: bool, data_dir: Path) -> None:
+    """Delete files that no deployment needs any more, from every project, and folders of projects that are gone."""
+    from autostack.deployments import garbage, ownerless
+    from autostack.deployments.garbage import Freed
+    from autostack.projects import service
+
+    with _application(data_dir):
+        ids = service.all_ids()
+        freed = [garbage.look(id) if dry_run else garbage.collect_all(id) for id in ids]
+        folders = ownerless.find()
+        if not dry_run:
+            ownerless.remove(folders)
+    total, touched = sum(freed, Freed()), sum(one.objects > 0 for one in freed)
+    said = "Would free" if dry_run else "Freed"
+    click.echo(f"{said} {total.bytes:,} bytes in {total.objects:,} files, from {touched:,} of {len(ids):,} projects.")
+    if folders:
+        held = sum(folders.values(), Freed())
+        said = "Would remove" if dry_run else "A worker removes"
+        click.echo(f"{said} {held.bytes:,} bytes in {held.objects:,} files of {len(folders):,} projects nobody knows.")
 
 
 def _appoint(data_dir: Path, email: str, *, is_superuser: bool) -> None:
@@ -115,10 +170,13 @@ def _application(data_dir: Path) -> Iterator[None]:
     from sqlalchemy.exc import OperationalError
 
     from autostack import create_app
+    from autostack.copies import made_for_good
     from autostack.local.up import reachable_settings
 
     try:
-        with create_app(reachable_settings(data_dir)).app_context():
+        with made_for_good():
+            app = create_app(reachable_settings(data_dir))
+        with app.app_context():
             yield
     except AutostackError as error:
         _refuse(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, cast
 
-from flask import current_app
+from flask import Response, current_app
 from flask_login import LoginManager
 from flask_migrate import Migrate
 from flask_sock import Sock
@@ -42,11 +42,21 @@ class Base(DeclarativeBase):
     registry = registry(metadata=METADATA, type_annotation_map={datetime: DateTime(timezone=True)})
 
 
+class Logins(LoginManager):  # type: ignore[misc]
+    """Flask-Login without the ways to stay signed in that are not ours, which it looks into at each request."""
+
+    def _session_protection_failed(self) -> bool:
+        # It would mark a session as stale whenever a phone changes networks; ours are rows that their owner can end.
+        return False
+
+    def _update_remember_cookie(self, response: Response) -> Response:
+        # Nobody is given one: how long a browser's session lasts is said by its row.
+        return response
+
+
 db = SQLAlchemy(model_class=Base)
 migrate = Migrate(directory="migrations", render_as_batch=False)
-login_manager = LoginManager()
-# It would mark a session as stale whenever a phone changes networks; ours are rows that their owner can end.
-login_manager.session_protection = None
+login_manager = Logins()
 csrf = CSRFProtect()
 sock = Sock()
 

@@ -14,8 +14,8 @@ from cryptography.fernet import InvalidToken
 from sqlalchemy import select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
-from autostack.accounts.models import GitHubConnection
-from autostack.deployments.models import Deployment
+from autostack.accounts.models import GitHubConnection, TokenRevocation
+from autostack.deployments.models import Deployment, DeploymentDraft
 from autostack.encryption import Cipher
 from autostack.extensions import db, rowcount, settings
 from autostack.projects.models import Project
@@ -25,8 +25,10 @@ log = structlog.stdlib.get_logger(__name__)
 ENCRYPTED: tuple[InstrumentedAttribute[Any], ...] = (
     Project.env_vars,
     Deployment.env_vars,
+    DeploymentDraft.variables,
     GitHubConnection.github_access_token,
     GitHubConnection.github_refresh_token,
+    TokenRevocation.access_token,
 )
 PAGE_ROWS = 1000
 

@@ -20,7 +20,7 @@ CONTROL_TIMEOUT_S = 300
 BUILD_MARGIN_S = 1_800
 
 
-def enqueue(queue: str, job: str, *args: str) -> bool:
+def enqueue(queue: str, job: str, *args: str, at_front: bool = False) -> bool:
     """Ask a worker of `queue` to run the function that `job` names. False if Redis does not take it: the sweep will.
 
     What it is about, its first argument or else its own name, begins its id, so that `waiting` can tell.
@@ -38,11 +38,17 @@ def enqueue(queue: str, job: str, *args: str) -> bool:
             result_ttl=0,
             failure_ttl=3600,
             meta=_asked_by(),
+            at_front=at_front,
         )
     except RedisError as error:
         log.warning("not enqueued", job=job, error=str(error))
         return False
     return True
+
+
+def enqueue_once(queue: str, job: str, *, at_front: bool = False) -> bool:
+    """Ask as `enqueue` does, unless such a job waits already: it will find what this one would."""
+    return job.rpartition(".")[2] in (waiting(queue) or ()) or enqueue(queue, job, at_front=at_front)
 
 
 def _asked_by() -> dict[str, Any]:

@@ -5,43 +5,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import secrets
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from autostack.development_secrets import development_secrets
+from autostack.ecs_settings import EcsSettings
 from autostack.errors import ConfigurationError
+from autostack.public_addresses import Exemption
+from autostack.setting_values import RATE, Names, Network, Ports, origin, parse_duration, split_address
 
 MB = 1_000_000
+MAX_KEPT_DEPLOYMENTS, MAX_KEPT_DAYS = 10_000, 3_650
 # The spec's lower bound; development may go below it, so that tests are quick.
 MIN_BCRYPT_ROUNDS = 10
-DURATION = re.compile(r"(\d+)\s*(ms|s|m|h|d|w)?")
-RATE = re.compile(r"[1-9]\d*\s*(/|per)\s*(\d+\s*)?(second|minute|hour|day)s?", re.IGNORECASE)
-SECONDS_PER_UNIT = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def parse_duration(text: str | int | float) -> int:
-    """Return whole seconds for `7d`, `15m`, `90s`, `500ms` or a bare number of seconds. Raises ValueError."""
-    match = DURATION.fullmatch(str(text).strip())
-    if match is None:
-        raise ValueError("must be a duration such as 15m, 12h or 7d")
-    seconds = int(match[1]) * SECONDS_PER_UNIT[match[2] or "s"]
-    if seconds < 1:
-        raise ValueError("must be at least one second")
-    return int(seconds)
-
-
-Names = Annotated[frozenset[str], NoDecode]
-
-
-class Settings(BaseSettings):
+class Settings(EcsSettings):
     """Everything that differs between one installation and another."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=True, populate_by_name=True)
@@ -61,6 +46,8 @@ class Settings(BaseSettings):
     sites_url_port: int | None = Field(None, alias="SITES_URL_PORT")
     host: str = Field("127.0.0.1", alias="HOST")
     port: int = Field(8000, alias="PORT")
+    operator_name: str | None = Field(None, alias="OPERATOR_NAME")
+    operator_email: str | None = Field(None, alias="OPERATOR_EMAIL")
     web_workers: int = Field(2, alias="WEB_CONCURRENCY", ge=1)
     web_threads: int = Field(64, alias="WEB_THREADS", ge=2)
     max_sockets: int | None = Field(None, alias="MAX_SOCKETS", ge=1)
@@ -68,16 +55,21 @@ class Settings(BaseSettings):
     max_sockets_per_address: int = Field(32, alias="MAX_SOCKETS_PER_ADDRESS", ge=1)
     proxy_host: str = Field("127.0.0.1", alias="PROXY_HOST")
     proxy_port: int = Field(8080, alias="PROXY_PORT")
+    proxy_workers: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), alias="PROXY_WORKERS", ge=1)
+    proxy_trusted: Annotated[tuple[Network, ...], NoDecode] = Field((), alias="PROXY_TRUSTED")
+    proxy_protocol: bool = Field(False, alias="PROXY_PROTOCOL")
 
     # Services
     database_url: SecretStr = Field(SecretStr("postgresql://localhost/autostack"), alias="DATABASE_URL")
-    database_pool_size: int = Field(10, alias="DATABASE_POOL_SIZE", ge=1)
+    database_pool_size: int = Field(20, alias="DATABASE_POOL_SIZE", ge=2)
     database_timeout_s: int = Field(12, alias="DATABASE_TIMEOUT", ge=1)
     redis_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), alias="REDIS_URL")
     storage_url: str | None = Field(None, alias="STORAGE_URL")
     s3_bucket: str | None = Field(None, alias="S3_BUCKET")
     s3_region: str = Field("us-east-1", alias="S3_REGION")
     s3_endpoint_url: str | None = Field(None, alias="S3_ENDPOINT_URL")
+    s3_sse: Literal["AES256", "aws:kms"] | None = Field(None, alias="S3_SSE")
+    s3_sse_kms_key_id: str | None = Field(None, alias="S3_SSE_KMS_KEY_ID")
     aws_access_key_id: str | None = Field(None, alias="AWS_ACCESS_KEY_ID")
     aws_secret_access_key: SecretStr | None = Field(None, alias="AWS_SECRET_ACCESS_KEY")
 
@@ -116,9 +108,17 @@ class Settings(BaseSettings):
     mail_from: str | None = Field(None, alias="MAIL_FROM")
     mail_attempts: int = Field(6, alias="MAIL_ATTEMPTS", ge=1, le=20)
     mail_retry_interval_s: int = Field(30, alias="MAIL_RETRY_INTERVAL", ge=1)
+    mail_interval_s: int = Field(60, alias="MAIL_INTERVAL", ge=0)
+
+    # Domains of one's own
+    sites_addresses: Names = Field(frozenset(), alias="SITES_ADDRESSES")
+    dns_servers: Names = Field(frozenset(), alias="DNS_SERVERS")
+    dns_timeout_s: int = Field(4, alias="DNS_TIMEOUT", ge=1, le=30)
+    domain_check_interval_s: int = Field(3_600, alias="DOMAIN_CHECK_INTERVAL", ge=1)
+    domain_grace_s: int = Field(3 * 86_400, alias="DOMAIN_GRACE")
+    max_domains: int = Field(50, alias="MAX_DOMAINS", ge=0)
 
     # Builds
-    build_executor: Literal["local"] = Field("local", alias="BUILD_EXECUTOR")
     build_timeout_ms: int = Field(600_000, alias="BUILD_TIMEOUT", ge=1_000, le=86_400_000)
     max_build_size_mb: int = Field(500, alias="MAX_BUILD_SIZE", ge=1)
     max_build_files: int = Field(20_000, alias="MAX_BUILD_FILES", ge=1)
@@ -128,11 +128,24 @@ class Settings(BaseSettings):
     max_build_processes: int = Field(512, alias="MAX_BUILD_PROCESSES", ge=16)
     max_build_disk_mb: int = Field(5_000, alias="MAX_BUILD_DISK", ge=100)
     max_cache_size_mb: int = Field(1_000, alias="MAX_CACHE_SIZE", ge=0)
+    max_mirrors_size_mb: int = Field(4_000, alias="MAX_MIRRORS_SIZE", ge=0)
     build_attempts: int = Field(2, alias="BUILD_ATTEMPTS", ge=1, le=10)
     repo_hosts_allowed: Names = Field(frozenset(), alias="REPO_HOSTS_ALLOWED")
+    allow_unsandboxed_builds: bool = Field(False, alias="ALLOW_UNSANDBOXED_BUILDS")
+    # A company's network may have a mirror of its own stand for the registries' names.
+    egress_allowed: Names = Field(
+        frozenset({"registry.npmjs.org:443", "registry.yarnpkg.com:443"}), alias="EGRESS_ALLOWED"
+    )
+    egress_ports: Ports = Field(frozenset({22, 80, 443}), alias="EGRESS_PORTS")
     # The one `file://` address that may be cloned: the example that `autostack up` makes.
     example_repository: str | None = Field(None, alias="EXAMPLE_REPOSITORY")
     repo_timeout_s: int = Field(10, alias="REPO_TIMEOUT")
+
+    # What is kept, where a project does not say so itself; absent: everything
+    keep_deployments: int | None = Field(None, alias="KEEP_DEPLOYMENTS", ge=1, le=MAX_KEPT_DEPLOYMENTS)
+    keep_days: int | None = Field(None, alias="KEEP_DAYS", ge=1, le=MAX_KEPT_DAYS)
+    gc_interval_s: int = Field(86_400, alias="GC_INTERVAL", ge=60)
+    gc_min_age_s: int = Field(86_400, alias="GC_MIN_AGE")
 
     # Background work
     sweep_interval_s: int = Field(15, alias="SWEEP_INTERVAL")
@@ -147,7 +160,25 @@ class Settings(BaseSettings):
     proxy_header_timeout_s: int = Field(10, alias="PROXY_HEADER_TIMEOUT")
     proxy_idle_timeout_s: int = Field(75, alias="PROXY_IDLE_TIMEOUT")
     proxy_drain_timeout_s: int = Field(30, alias="PROXY_DRAIN_TIMEOUT")
+    proxy_hang_timeout_s: int = Field(30, alias="PROXY_HANG_TIMEOUT", ge=1)
     proxy_cache_mb: int = Field(128, alias="PROXY_CACHE_SIZE")
+    rewrite_hosts_allowed: Names = Field(frozenset(), alias="REWRITE_HOSTS_ALLOWED")
+    proxy_cache_dir: Path | None = Field(None, alias="PROXY_CACHE_DIR")
+    proxy_disk_cache_mb: int = Field(2_000, alias="PROXY_DISK_CACHE_SIZE", ge=0)
+    proxy_metrics_host: str = Field("127.0.0.1", alias="PROXY_METRICS_HOST")
+    proxy_metrics_port: int | None = Field(None, alias="PROXY_METRICS_PORT", ge=1, le=65_535)
+    country_header: str | None = Field(None, alias="COUNTRY_HEADER", pattern=r"^[A-Za-z0-9-]{1,100}$")
+
+    # Traffic, and the CDN that may stand in front of it
+    traffic_interval_s: int = Field(5, alias="TRAFFIC_INTERVAL", ge=1)
+    traffic_retention_days: int = Field(90, alias="TRAFFIC_RETENTION", ge=35)
+    cdn_url: str | None = Field(None, alias="CDN_URL")
+    cloudfront_distribution_id: str | None = Field(
+        None, alias="CLOUDFRONT_DISTRIBUTION_ID", pattern=r"^[A-Z0-9]{1,64}$"
+    )
+    cdn_max_age_s: int | None = Field(None, alias="CDN_MAX_AGE", ge=0)
+    cdn_max_paths: int = Field(100, alias="CDN_MAX_PATHS", ge=1, le=3_000)
+    throttle_kb: int = Field(100, alias="THROTTLE", ge=1)
 
     # Limits on requests, as `count/unit`
     rate_limit_auth: str = Field("5/minute", alias="RATE_LIMIT_AUTH")
@@ -155,12 +186,41 @@ class Settings(BaseSettings):
     rate_limit_api: str = Field("100/minute", alias="RATE_LIMIT_API")
     trusted_proxies: int = Field(0, alias="TRUSTED_PROXIES", ge=0)
 
-    @field_validator("repo_hosts_allowed", mode="before")
+    @field_validator(
+        "repo_hosts_allowed",
+        "rewrite_hosts_allowed",
+        "egress_allowed",
+        "egress_ports",
+        "sites_addresses",
+        "dns_servers",
+        "ecs_subnets",
+        "ecs_security_groups",
+        mode="before",
+    )
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return frozenset(re.split(r"[\s,]+", value.strip().lower())) - {""} if isinstance(value, str) else value
 
-    @field_validator("frontend_url")
+    @field_validator("proxy_trusted", mode="before")
+    @classmethod
+    def _split_networks(cls, value: Any) -> Any:
+        return tuple(re.split(r"[\s,]+", value.strip())) if isinstance(value, str) and value.strip() else value or ()
+
+    @field_validator("sites_addresses", "dns_servers")
+    @classmethod
+    def _check_addresses(cls, value: frozenset[str]) -> frozenset[str]:
+        for address in value:
+            split_address(address)
+        return value
+
+    @field_validator("egress_allowed")
+    @classmethod
+    def _check_exemptions(cls, value: frozenset[str]) -> frozenset[str]:
+        for entry in value:
+            Exemption.parse(entry)
+        return value
+
+    @field_validator("frontend_url", "cdn_url")
     @classmethod
     def _check_frontend(cls, value: str | None) -> str | None:
         parts = urlsplit(value or "")
@@ -182,6 +242,9 @@ class Settings(BaseSettings):
         "email_verification_expires_in_s",
         "oauth_state_expires_in_s",
         "fresh_sign_in_s",
+        "domain_grace_s",
+        "gc_interval_s",
+        "gc_min_age_s",
         mode="before",
     )
     @classmethod
@@ -193,6 +256,12 @@ class Settings(BaseSettings):
         for name in ("github", "google"):
             if getattr(self, f"{name}_client_id") and not getattr(self, f"{name}_client_secret"):
                 raise ValueError(f"{name.upper()}_CLIENT_SECRET must be set where {name.upper()}_CLIENT_ID is")
+        return self
+
+    @model_validator(mode="after")
+    def _a_key_needs_what_uses_it(self) -> Self:
+        if self.s3_sse_kms_key_id and self.s3_sse != "aws:kms":
+            raise ValueError("S3_SSE must be aws:kms where S3_SSE_KMS_KEY_ID is set")
         return self
 
     @model_validator(mode="after")
@@ -241,12 +310,12 @@ class Settings(BaseSettings):
     @property
     def frontend_origin(self) -> str | None:
         """The origin whose pages may call the API, as a browser names it."""
-        if not self.frontend_url:
-            return None
-        parts = urlsplit(self.frontend_url)
-        default_port = {"http": 80, "https": 443}.get(parts.scheme)
-        port = f":{parts.port}" if parts.port and parts.port != default_port else ""
-        return f"{parts.scheme}://{parts.hostname}{port}"
+        return origin(self.frontend_url) if self.frontend_url else None
+
+    @property
+    def has_front_end_elsewhere(self) -> bool:
+        """Whether FRONTEND_URL is another site than the dashboard, whose cookies do not reach it."""
+        return self.frontend_origin not in {None, origin(self.app_url)}
 
     @property
     def agents_reach_web_at(self) -> str:
@@ -271,45 +340,37 @@ class Settings(BaseSettings):
         return self.mail_from or f"Autostack <{address}>"
 
     @property
+    def cdn_keeps_s(self) -> int:
+        """How many seconds a CDN may keep a page without asking: a day where it is told of changes, else not at all."""
+        if self.cdn_url is None and self.cloudfront_distribution_id is None:
+            return 0
+        default_s = 86_400 if self.cloudfront_distribution_id else 0
+        return default_s if self.cdn_max_age_s is None else self.cdn_max_age_s
+
+    @property
     def max_build_bytes(self) -> int:
         return self.max_build_size_mb * MB
 
+    @property
+    def proxy_cache_folder(self) -> Path:
+        return self.proxy_cache_dir or self.data_dir / "proxy"
+
     def site_url(self, label: str) -> str:
-        """Return the address of the site with this host label, with scheme and port as a browser needs them."""
+        """Return the address of the site with this host label, with scheme and port as a browser needs them.
+
+        A label with a dot is a whole domain.
+        """
         scheme = self.sites_url_scheme or ("https" if self.is_production else "http")
         port = self.sites_url_port or (None if self.is_production else self.proxy_port)
         default_port = {"http": 80, "https": 443}[scheme]
         suffix = f":{port}" if port and port != default_port else ""
-        return f"{scheme}://{label}.{self.sites_domain}{suffix}"
+        host = label if "." in label else f"{label}.{self.sites_domain}"
+        return f"{scheme}://{host}{suffix}"
 
     def secret(self, name: Literal["secret_key", "encryption_keys", "jwt_secret", "refresh_token_secret"]) -> str:
         """Return a secret from the environment, or in development the one made once for this data folder."""
         given: SecretStr | None = getattr(self, name)
-        return given.get_secret_value() if given else _development_secrets(self.data_dir.absolute())[name]
-
-
-@lru_cache
-def _development_secrets(data_dir: Path) -> dict[str, str]:
-    """Read the data folder's `secrets.json` (mode 0600), making it first if this is its first use."""
-    from cryptography.fernet import Fernet
-
-    path = data_dir / "secrets.json"
-    if not path.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
-        made = {name: secrets.token_urlsafe(48) for name in ("secret_key", "jwt_secret", "refresh_token_secret")}
-        made["encryption_keys"] = Fernet.generate_key().decode()
-        draft = path.with_name(f".secrets-{os.getpid()}.json")
-        draft.touch(mode=0o600)
-        draft.write_text(json.dumps(made, indent=2))
-        try:
-            # Several processes start at once: the first to link its draft wins, all read the winner's.
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    loaded: dict[str, str] = json.loads(path.read_text())
-    return loaded
+        return given.get_secret_value() if given else development_secrets(self.data_dir.absolute())[name]
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -325,11 +386,3 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}" for item in error.errors()]
         raise ConfigurationError("; ".join(lines)) from None
-
-
-def is_shared_domain(app_url: str, sites_domain: str) -> bool:
-    """Tell whether sites live under the dashboard's own domain, where cookies cannot tell them apart."""
-    host = urlsplit(app_url).hostname or ""
-    return sites_domain != "localhost" and (
-        host == sites_domain or host.endswith(f".{sites_domain}") or sites_domain.endswith(f".{host}")
-    )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
+import importlib
 import logging
 import os
 import signal
@@ -27,11 +29,14 @@ from rq import Queue, Worker
 from rq.job import Job
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import configure_mappers
 
 from autostack import create_app, logs
 from autostack.accounts import mails
 from autostack.builds import service as builds
 from autostack.builds.dispatch import JOB as START_BUILD
+from autostack.builds.ecs import ecs
+from autostack.copies import made_for_good
 from autostack.errors import ConfigurationError
 from autostack.extensions import connect_redis, db, redis, settings
 from autostack.local.child import die_with_parent
@@ -48,6 +53,7 @@ REDIS_TIMEOUT_S = 30
 CLOCK_LOCK = 7_306_002
 PERIODIC = ("autostack.builds.jobs.sweep_deployments", mails.SEND_JOB)
 PARENT_PID = "AUTOSTACK_WORKER_PID"
+JOBS = tuple(f"autostack.{feature}.jobs" for feature in ("accounts", "builds", "deployments", "domains", "github"))
 
 
 class AppWorker(Worker):
@@ -140,13 +146,30 @@ def main() -> None:
     try:
         known = load_settings()
         logs.begin(known)
-        app = create_app(known)
+        with made_for_good():
+            app = create_app(known)
     except ConfigurationError as error:
         sys.exit(f"autostack: {error.message}")
     if role == "clock":
         run_clock(app)
     else:
+        if role == CONTROL and known.builds_on_ecs:
+            ecs(known).prepare()
+        _prepare(app)
         AppWorker(app, role).work(logging_level="WARNING")
+
+
+def _prepare(app: Flask) -> None:
+    """Make what all jobs need: each is a process of its own, which would make it for itself, again and again."""
+    for name in JOBS:
+        importlib.import_module(name)
+    configure_mappers()
+    # SQLAlchemy asks the server what it is on an engine's first connection only. One that is away tells the jobs.
+    with app.app_context(), contextlib.suppress(SQLAlchemyError):
+        db.engine.connect().close()
+        db.engine.dispose()
+    # A collection in a job looks at its own objects only, and touches none of the memory that it shares with us.
+    gc.freeze()
 
 
 def run_clock(app: Flask) -> None:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from bench import api, deploy
+from bench import api, deploy, ecs, pages, proxy, publish
 
-BENCHMARKS = {"api": api.run, "deploy": deploy.run}
+BENCHMARKS = {
+    "api": api.run,
+    "deploy": deploy.run,
+    "ecs": ecs.run,
+    "pages": pages.run,
+    "proxy": proxy.run,
+    "publish": publish.run,
+}
 
 
 def main() -> None:

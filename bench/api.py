@@ -1,28 +1,23 @@
 """How many requests web answers, beside a bare Flask view that returns the same bytes.
 
-Both run under gunicorn as the Procfile has it, with the same processes and threads, and are asked in turns: each by 16
-connections. The list and the dashboard are those of a user with 30 deployments; each refresh trades the token before.
+Both run under gunicorn as the Procfile has it, with the same processes and threads. Each is asked by 16 connections,
+and they take short turns with connections of their own: a machine whose speed drifts is the same for both, and so is
+chance where it hands connections to processes. The list and the dashboard are those of a user with 30 deployments;
+each refresh trades the token before.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import shlex
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx2
 from flask_migrate import upgrade
 
 from autostack import create_app
@@ -30,24 +25,18 @@ from autostack.accounts import service as accounts
 from autostack.deployments.models import Deployment
 from autostack.deployments.status import Status
 from autostack.extensions import db
-from autostack.local import child
-from autostack.local.procfile import parse
 from autostack.projects.models import Project, SiteHost
 from autostack.settings import load_settings
 from bench.bare import ANSWERS
 from bench.load import CONNECTIONS, Measured, Request, measure
-from tests.s3 import free_port
+from bench.web import ROOT, UNLIMITED, client, cookies, serving, web_command
 from tests.services import running_postgres, running_valkey
 from tests.stack import PASSWORD
 
-ROOT = Path(__file__).parents[1]
 EMAIL = "bench@example.com"
-REQUESTS = 1_000
-WARM_UP = 200
+REQUESTS, A_TURN = 1_000, 250
 PROJECTS, DEPLOYMENTS_EACH = 3, 10
-START_TIMEOUT_S = 60
 LIST, DASHBOARD, REFRESH = "GET /api/deployments", "GET /dashboard", "POST /api/auth/refresh"
-CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
 
 
 @dataclass
@@ -58,22 +47,31 @@ class Contest:
     bare_port: int
     requests: dict[str, list[Request]]
 
-    def round(self, count: int) -> dict[str, tuple[Measured, Measured]]:
+    def round(self) -> dict[str, tuple[Measured, Measured]]:
         """Return, for each kind of request, what the bare view and what web took."""
-        measured = {}
-        for name, requests in self.requests.items():
-            bare = measure(self.bare_port, requests, count)
-            # Those of the round before are traded in.
-            fresh = [_refreshing(self.port) for _ in requests] if name == REFRESH else requests
-            measured[name] = bare, measure(self.port, fresh, count)
-        return measured
+        return {name: self._contend(requests) for name, requests in self.requests.items()}
+
+    def _contend(self, requests: list[Request]) -> tuple[Measured, Measured]:
+        bare, web = self._turn(requests, bare_first=True)
+        for turn in range(1, REQUESTS // A_TURN):
+            bare_now, web_now = self._turn(requests, bare_first=turn % 2 == 0)
+            bare, web = bare + bare_now, web + web_now
+        return bare, web
+
+    def _turn(self, requests: list[Request], *, bare_first: bool) -> tuple[Measured, Measured]:
+        # What the bare view answers to a refresh is no token to go on with.
+        copies = [replace(request) for request in requests]
+        if bare_first:
+            return measure(self.bare_port, copies, A_TURN), measure(self.port, requests, A_TURN)
+        web = measure(self.port, requests, A_TURN)
+        return measure(self.bare_port, copies, A_TURN), web
 
 
 def run(rounds: int) -> None:
     """Print each round's figures, then the medians and their ratios as JSON."""
     with _contest() as contest:
-        contest.round(WARM_UP)
-        measured = [_show(contest.round(REQUESTS)) for _ in range(rounds)]
+        contest.round()
+        measured = [_show(contest.round()) for _ in range(rounds)]
     print(json.dumps(_result(measured)))
 
 
@@ -86,25 +84,24 @@ def _contest() -> Iterator[Contest]:
         with app.app_context():
             upgrade(directory=str(ROOT / "migrations"))
             _fill()
-        command = shlex.join(parse((ROOT / "Procfile").read_text())["web"])
-        port = stack.enter_context(_serving(command, environment, folder / "web.log"))
+        command = web_command()
+        port = stack.enter_context(serving(command, environment, folder / "web.log"))
         requests = {LIST: [_listing(port)] * CONNECTIONS, DASHBOARD: [_visiting(port)] * CONNECTIONS}
+        (folder / "answers.json").write_text(json.dumps(_answers(port, requests, _refreshing(port))))
         requests[REFRESH] = [_refreshing(port) for _ in range(CONNECTIONS)]
-        (folder / "answers.json").write_text(json.dumps(_answers(port, requests)))
         environment[ANSWERS] = str(folder / "answers.json")
         bare = command.replace("autostack:create_app", "bench.bare:create_app")
-        yield Contest(port, stack.enter_context(_serving(bare, environment, folder / "bare.log")), requests)
+        yield Contest(port, stack.enter_context(serving(bare, environment, folder / "bare.log")), requests)
 
 
 def _environment(folder: Path, stack: ExitStack) -> dict[str, str]:
-    unlimited = {f"RATE_LIMIT_{kind}": "1000000/minute" for kind in ("AUTH", "API", "DEPLOYMENTS")}
     return {
         "DATA_DIR": str(folder / "data"),
         "DATABASE_URL": stack.enter_context(running_postgres(folder)),
         "REDIS_URL": stack.enter_context(running_valkey(folder)),
         # As in production, but for HTTPS.
         "LOG_FORMAT": "json",
-        **unlimited,
+        **UNLIMITED,
     }
 
 
@@ -137,40 +134,9 @@ def _deployment(project: Project, label: str) -> Deployment:
     )  # fmt: skip
 
 
-@contextmanager
-def _serving(command: str, environment: dict[str, str], log: Path) -> Iterator[int]:
-    port = free_port()
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = {**os.environ, **environment, "PORT": str(port), "PATH": path}
-    with log.open("wb") as output:
-        process = child.start(shlex.split(command), env=env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        _wait_until_it_answers(process, port, log)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
-        try:
-            httpx2.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
-            return
-        except httpx2.HTTPError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"gunicorn did not start:\n{log.read_text()}") from None
-            time.sleep(0.05)
-
-
-def _client(port: int) -> httpx2.Client:
-    return httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)
-
-
 def _logged_in(port: int) -> dict[str, Any]:
-    with _client(port) as client:
-        tokens: dict[str, Any] = client.post("/api/auth/login", json={"email": EMAIL, "password": PASSWORD}).json()
+    with client(port) as asking:
+        tokens: dict[str, Any] = asking.post("/api/auth/login", json={"email": EMAIL, "password": PASSWORD}).json()
         return tokens
 
 
@@ -179,14 +145,8 @@ def _listing(port: int) -> Request:
 
 
 def _visiting(port: int) -> Request:
-    """Log in as a browser does; ask for the page that /dashboard leads to."""
-    with _client(port) as client:
-        [token] = CSRF.findall(client.get("/login").text)
-        client.post("/login", data={"csrf_token": token, "email": EMAIL, "password": PASSWORD})
-        landed = client.get("/dashboard", follow_redirects=True)
-        landed.raise_for_status()
-        cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
-        return Request("GET", landed.url.path, {"Cookie": cookies})
+    """Sign in as a browser does; ask for the dashboard."""
+    return Request("GET", "/dashboard", {"Cookie": cookies(port, EMAIL)})
 
 
 def _refreshing(port: int) -> Request:
@@ -197,13 +157,13 @@ def _trade(tokens: dict[str, Any]) -> bytes:
     return json.dumps({"refreshToken": tokens["refreshToken"]}).encode()
 
 
-def _answers(port: int, requests: dict[str, list[Request]]) -> dict[str, tuple[str, str]]:
-    """Return what web answers to each kind of request, for the bare view to answer too."""
+def _answers(port: int, requests: dict[str, list[Request]], refresh: Request) -> dict[str, tuple[str, str]]:
+    """Return what web answers to each kind of request, for the bare view to answer too. The refresh is used up."""
     answers = {}
-    with _client(port) as client:
-        for asked in (kind[0] for kind in requests.values()):
+    with client(port) as asking:
+        for asked in (*(kind[0] for kind in requests.values()), refresh):
             headers = {**asked.headers, "Content-Type": "application/json"}
-            answered = client.request(asked.method, asked.path, headers=headers, content=asked.body)
+            answered = asking.request(asked.method, asked.path, headers=headers, content=asked.body)
             answered.raise_for_status()
             answers[asked.path] = answered.headers["Content-Type"], answered.text
     return answers
@@ -214,7 +174,8 @@ def _show(measured: dict[str, tuple[Measured, Measured]]) -> dict[str, tuple[Mea
     for name, (bare, web) in measured.items():
         for side, one in (("Autostack", web), ("bare view", bare)):
             figures = f"p50 {one.percentile_ms(50):6.1f} ms   p99 {one.percentile_ms(99):6.1f} ms"
-            print(f"{name:<24} {side}   {figures}   {one.per_second:6.0f} requests/s", flush=True)
+            used = "  ".join(f"{program} {us}" for program, us in one.cpu_us.items())
+            print(f"{name:<24} {side}   {figures}   {one.per_second:6.0f} requests/s   CPU us: {used}", flush=True)
     return measured
 
 
@@ -228,6 +189,8 @@ def _result(rounds: list[dict[str, tuple[Measured, Measured]]]) -> dict[str, Any
             f"{key}_p99_ms": _median(web.percentile_ms(99) for _, web in pairs),
             f"{key}_per_s": _median(web.per_second for _, web in pairs),
             f"bare_{key}_per_s": _median(bare.per_second for bare, _ in pairs),
+            f"{key}_cpu_us": _median(web.served_cpu_us for _, web in pairs),
+            f"bare_{key}_cpu_us": _median(bare.served_cpu_us for bare, _ in pairs),
             f"{key}_ratio": _median(web.per_second / bare.per_second for bare, web in pairs),
         }
     return result

@@ -27,6 +27,9 @@ class Site:
     # What the agent's command line begins with, to start it as somebody else.
     prefix: Sequence[str] = ()
     keeps_modules: bool = True
+    keeps_mirrors: bool = True
+    # What its command line ends with.
+    options: Sequence[str] = ()
 
     @property
     def work_dir(self) -> Path:
@@ -36,20 +39,30 @@ class Site:
     def modules_dir(self) -> Path:
         return self.folder / "modules"
 
+    @property
+    def mirrors_dir(self) -> Path:
+        return self.folder / "mirrors"
+
     def start(self) -> subprocess.Popen[bytes]:
         """Start the agent; its token goes in on stdin, and nothing of it is in the environment."""
-        argv = [sys.executable, "-m", "autostack.agent", "--api-url", self.web.url, "--attempt", ATTEMPT]
-        argv += ["--work-dir", str(self.work_dir), "--slot", str(self.slot)]
-        argv += ["--modules-dir", str(self.modules_dir)] if self.keeps_modules else []
         agent = subprocess.Popen(
-            [*self.prefix, *argv], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=self._environment()
+            [*self.prefix, *self.command(), *self.options],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment(),
         )
         assert agent.stdin is not None
         agent.stdin.write(f"{BOOTSTRAP_TOKEN}\n".encode())
         agent.stdin.close()
         return agent
 
-    def build(self, timeout_s: float = 120) -> int:
+    def command(self) -> list[str]:
+        argv = [sys.executable, "-m", "autostack.agent", "--api-url", self.web.url, "--attempt", ATTEMPT]
+        argv += ["--work-dir", str(self.work_dir), "--slot", str(self.slot)]
+        argv += ["--modules-dir", str(self.modules_dir)] if self.keeps_modules else []
+        return argv + (["--mirrors-dir", str(self.mirrors_dir)] if self.keeps_mirrors else [])
+
+    def build(self, timeout_s: float = 500) -> int:
         """Run the agent to its end and return its exit code."""
         agent = self.start()
         try:
@@ -63,11 +76,11 @@ class Site:
         return code
 
     def order(self, **changes: Any) -> None:
-        """Change the next order: `settings`, `env`, `limits`, `repository`."""
+        """Change the next order: `settings`, `env`, `limits`, `repository`, `project_id`."""
         repository = {"url": self.server.url("site.git"), "hostsAllowed": [self.server.host]}
         self.web.next_attempt(make_order({**repository, **changes.pop("repository", {})}, **changes))
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         kept = ("PATH", "SSL_CERT_FILE")
         return {
             **{name: os.environ[name] for name in kept if name in os.environ},
@@ -82,11 +95,20 @@ def slot_of_worker() -> int:
 
 
 @contextmanager
-def make_site(folder: Path, files: Mapping[str, str | bytes | None], **order: Any) -> Iterator[Site]:
-    """Give a repository with `files`, served over HTTP, and a web whose order is to build its branch main."""
+def make_site(
+    folder: Path,
+    files: Mapping[str, str | bytes | None],
+    *,
+    credential: tuple[str, str] | None = None,
+    **order: Any,
+) -> Iterator[Site]:
+    """Give a repository with `files`, served over HTTP, and a web whose order is to build its branch main.
+
+    With a `credential` the repository is private.
+    """
     repositories = folder / "repositories"
     repository = make_repository(repositories / "site.git", files)
-    with serve_repositories(repositories) as server, fake_web({}) as web:
+    with serve_repositories(repositories, credential) as server, fake_web({}) as web:
         site = Site(folder, repository, server, web, slot_of_worker())
         site.order(**order)
         yield site

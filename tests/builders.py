@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from autostack.agent.api import NONCE_HEADER
 from autostack.builds import service
 from autostack.deployments import jobs
 
@@ -23,6 +25,7 @@ class Agent:
     token: str
     batch: int = 0
     order: dict[str, Any] = field(default_factory=dict)
+    nonce: str = field(default_factory=secrets.token_urlsafe)
 
     def call(
         self, method: str, path: str = "", *, headers: dict[str, str] | None = None, **options: Any
@@ -38,7 +41,7 @@ class Agent:
 
     def ask_for_order(self) -> TestResponse:
         """Fetch the order if there is one: another may have ended the attempt."""
-        response = self.call("GET")
+        response = self.call("GET", headers={NONCE_HEADER: self.nonce})
         if response.status_code == 200:
             self.order = response.json
             self.token = self.order["token"]
@@ -49,13 +52,13 @@ class Agent:
         lines = [{"elapsedMs": 1000 * number, "level": "info", "text": text} for number, text in enumerate(texts)]
         return self.call("POST", "/logs", json={"batch": self.batch, "lines": lines})
 
-    def upload(self, files: dict[str, bytes]) -> list[str]:
+    def upload(self, files: dict[str, bytes], rules: dict[str, str] | None = None) -> list[str]:
         """List the files and upload what is wanted; return the hashes of those."""
         listed = [
             {"path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             for path, data in files.items()
         ]
-        response = self.call("POST", "/files", json={"files": listed})
+        response = self.call("POST", "/files", json={"files": listed, "rules": rules or {}})
         assert response.status_code == 200, response.text
         by_hash = {hashlib.sha256(data).hexdigest(): data for data in files.values()}
         wanted = [upload["sha256"] for upload in response.json["uploads"]]
@@ -74,13 +77,13 @@ def open_agent(app: Flask, deployment_id: str) -> Agent | None:
     return Agent(app, opened.id, opened.bootstrap_token) if opened else None
 
 
-def build(app: Flask, deployment_id: str, files: dict[str, bytes]) -> Agent:
+def build(app: Flask, deployment_id: str, files: dict[str, bytes], rules: dict[str, str] | None = None) -> Agent:
     """Build a deployment as an agent does, up to the end of its attempt."""
     agent = open_agent(app, deployment_id)
     assert agent is not None
     agent.fetch_order()
     agent.say("Building…")
-    agent.upload(files)
+    agent.upload(files, rules)
     assert agent.finish().status_code == 204
     return agent
 

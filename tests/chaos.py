@@ -77,7 +77,7 @@ class Chaos:
         self._trouble = replace(self._trouble, delay_s=delay_s)
 
     def _call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return asyncio.run_coroutine_threadsafe(function(), self._loop).result(timeout=10)
+        return asyncio.run_coroutine_threadsafe(function(), self._loop).result(timeout=60)
 
     async def _listen(self) -> int:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)

@@ -6,41 +6,95 @@ unless it opens one: requests must not share `g`.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import sync_playwright
-from sqlalchemy import text
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from autostack import create_app
 from autostack.extensions import db, redis, store
 from autostack.settings import Settings, load_settings
+from autostack.web.rate_limits import limiter
 from tests.git_server import GitServer, make_repository, serve_repositories
+from tests.jobs import serving_app
 from tests.oauth import registered_with
+from tests.peers.dns_server import DnsServer, running_dns
+from tests.peers.ecs import EcsPeer, running_ecs
 from tests.peers.github import GitHubPeer, running_github
 from tests.peers.google import GooglePeer, running_google
+from tests.peers.oauth_server import Fault
 from tests.people import Api, Browser, Person, make_person
-from tests.s3 import S3Server, running_s3
+from tests.s3 import S3Server, free_port, running_s3
 from tests.services import running_postgres, running_valkey
 
-# A suite that a shell runs in the background has the terminal's interrupt ignored, and so would all that it starts.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A suite that a shell runs in the background, or nohup, has signals ignored or blocked, and so would all that it
+# starts. Those from 32 on the C library keeps for itself.
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+    if number < 32 and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-MIGRATIONS = Path(__file__).parents[1] / "migrations"
+# Whatever proxy leads elsewhere: all that tests ask is on this machine.
+if any(name in os.environ for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")):
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+
+# On a loaded machine, drawing an example takes as long as it takes: no property of ours is about that.
+hypothesis.settings.register_profile(
+    "unhurried",
+    hypothesis.settings(),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("unhurried")
+
+# What a page is to show is awaited, and on a loaded machine that may take a while: no test is about how long.
+PAGE_TIMEOUT_MS = 60_000
+expect.set_options(timeout=PAGE_TIMEOUT_MS)
+
+TESTS = Path(__file__).parent
+MIGRATIONS = TESTS.parent / "migrations"
+# More than a minute each; those that take longest first.
+LONG = (
+    "integration/test_up.py",
+    "integration/test_agent_shelf.py",
+    "integration/test_agent_builds.py",
+    "integration/test_schemathesis.py",
+)
 # Tests make more requests than a person does; those about limits set their own.
 UNLIMITED = "100000/minute"
 
+NUMBERS_BEGIN_ANEW = "SELECT setval('deployments_sequence_seq', 1, false)"
+
 AppMaker = Callable[..., Flask]
+Patient = TypeVar("Patient", BrowserContext, Page)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: a process that comes to one last is waited for by all others."""
+    items.sort(key=lambda item: _turn(item.path.relative_to(TESTS).as_posix()))
+
+
+def _turn(file: str) -> int:
+    # Those in Chromium stay together, and share a product.
+    if file.startswith("e2e/"):
+        return 0
+    return LONG.index(file) + 1 if file in LONG else len(LONG) + 1
+
+
+def pytest_collection_finish() -> None:
+    """Look for no garbage among the thousands of tests: it takes longer than most of them."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -70,9 +124,22 @@ def chromium() -> Iterator[Chromium]:
     program = shutil.which("chromium") or shutil.which("google-chrome")
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        browser = playwright.chromium.launch(executable_path=program, args=arguments, timeout=3 * PAGE_TIMEOUT_MS)
+        browser.new_context = _patient(browser.new_context)  # type: ignore[method-assign]
+        browser.new_page = _patient(browser.new_page)  # type: ignore[method-assign]
         yield browser
         browser.close()
+
+
+def _patient(opens: Callable[..., Patient]) -> Callable[..., Patient]:
+    """Have what a browser opens wait for each step as long as `expect` does."""
+
+    def opened(**options: Any) -> Patient:
+        one = opens(**options)
+        one.set_default_timeout(PAGE_TIMEOUT_MS)
+        return one
+
+    return opened
 
 
 @pytest.fixture(scope="session")
@@ -87,16 +154,33 @@ def make_settings(
     def make(**overrides: Any) -> Settings:
         # No proxy listens in most tests, so that a publisher waits for a route's time to live.
         quick = {"bcrypt_rounds": 4, "route_ttl_ms": 1, "rate_limit_auth": UNLIMITED, "rate_limit_api": UNLIMITED}
+        # On a machine that does much else. Tests of who does not answer set their own.
+        patient = {"repo_timeout_s": 60, "dns_timeout_s": 30}
         services = {"database_url": database_url, "redis_url": redis_url, "data_dir": data_dir}
-        return load_settings(**{**services, **quick, "rate_limit_deployments": UNLIMITED, **overrides})
+        return load_settings(**{**services, **quick, **patient, "rate_limit_deployments": UNLIMITED, **overrides})
 
     return make
 
 
 @pytest.fixture(scope="session")
-def migrated_app(make_settings: Callable[..., Settings]) -> Flask:
+def dns_server() -> Iterator[DnsServer]:
+    """The DNS that the application asks. Ask for `dns` instead."""
+    with running_dns() as server:
+        yield server
+
+
+@pytest.fixture
+def dns(dns_server: DnsServer) -> DnsServer:
+    """A DNS in which there is nothing yet."""
+    dns_server.reset()
+    return dns_server
+
+
+@pytest.fixture(scope="session")
+def migrated_app(make_settings: Callable[..., Settings], dns_server: DnsServer) -> Flask:
     """The application on a migrated database, made once. Ask for `app` instead."""
-    app = create_app(make_settings(repo_hosts_allowed=frozenset({"127.0.0.1"})))
+    known = {"repo_hosts_allowed": frozenset({"127.0.0.1"}), "dns_servers": dns_server.address}
+    app = create_app(make_settings(**known))
     app.testing = True
     # An error must become the answer that a client gets, not an exception in the test.
     app.config["PROPAGATE_EXCEPTIONS"] = False
@@ -109,8 +193,12 @@ def migrated_app(make_settings: Callable[..., Settings]) -> Flask:
 def app(migrated_app: Flask) -> Flask:
     """The application, with empty tables and an empty Valkey."""
     with migrated_app.app_context():
-        names = ", ".join(table.name for table in db.metadata.sorted_tables)
-        db.session.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+        # TRUNCATE makes each table's files anew, which takes twenty times as long as deleting the few rows of a test.
+        tables = [table.name for table in reversed(db.metadata.sorted_tables)]
+        # What the test before has left running must not write between two of these.
+        lock = f"LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE"
+        deletes = [f"DELETE FROM {table}" for table in tables]
+        db.session.connection().exec_driver_sql("; ".join([lock, *deletes, NUMBERS_BEGIN_ANEW]))
         db.session.commit()
         redis().flushall()
         store().delete_prefix("routes")
@@ -123,6 +211,8 @@ def make_app(app: Flask, make_settings: Callable[..., Settings]) -> AppMaker:
 
     def make(**overrides: Any) -> Flask:
         other = create_app(make_settings(**overrides))
+        # One limiter serves all applications of a process, and remembers that another one's Redis was away.
+        limiter._storage_dead = False
         other.testing = True
         other.config["PROPAGATE_EXCEPTIONS"] = False
         return other
@@ -161,9 +251,66 @@ def google(providers: tuple[GitHubPeer, GooglePeer]) -> GooglePeer:
 
 
 @pytest.fixture
-def oauth_app(app: Flask, registered_app: Flask, github: GitHubPeer, google: GooglePeer) -> Flask:
+def oauth_timeout_s(request: pytest.FixtureRequest) -> int:
+    """How long GitHub and Google are waited for: a moment where a test has them stall, else long on a busy machine."""
+    fault = request.node.callspec.params.get("fault") if hasattr(request.node, "callspec") else None
+    return 2 if fault in {Fault.STALL, Fault.TRICKLE} else 20
+
+
+@pytest.fixture
+def oauth_app(
+    app: Flask,
+    registered_app: Flask,
+    github: GitHubPeer,
+    google: GooglePeer,
+    oauth_timeout_s: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Flask:
     """The application as GitHub and Google know it, on the same emptied services as `app`."""
+    patient = registered_app.config["AUTOSTACK"].model_copy(update={"oauth_timeout_s": oauth_timeout_s})
+    monkeypatch.setitem(registered_app.config, "AUTOSTACK", patient)
     return registered_app
+
+
+@pytest.fixture
+def visitor(oauth_app: Flask) -> Browser:
+    """A browser that is signed in as nobody, where GitHub and Google can be asked."""
+    return Browser(oauth_app)
+
+
+@pytest.fixture
+def ecs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EcsPeer]:
+    """An ECS that really starts the agent for a task."""
+    with running_ecs(tmp_path) as peer:
+        for name, value in peer.environment().items():
+            monkeypatch.setenv(name, value)
+        yield peer
+
+
+@pytest.fixture
+def ecs_app(make_app: AppMaker, ecs: EcsPeer, request: pytest.FixtureRequest) -> Iterator[Flask]:
+    """The application as it builds on ECS, where agents reach it, on the same emptied services as `app`.
+
+    Its parameter, where a test gives one, are settings.
+    """
+    port = free_port()
+    reached = {"agent_api_url": f"http://127.0.0.1:{port}", "repo_hosts_allowed": frozenset({"127.0.0.1"})}
+    quick = {"sweep_interval_s": 1, "heartbeat_interval_s": 1, "heartbeat_timeout_s": 3, "ecs_start_timeout_s": 5}
+    app = make_app(**{**ecs.settings(), **reached, **quick, **getattr(request, "param", {})})
+    with serving_app(app, port):
+        yield app
+
+
+@pytest.fixture
+def ecs_api(ecs_app: Flask, alice: Person) -> Api:
+    """Alice's API where builds run on ECS."""
+    return Api(ecs_app, alice.token)
+
+
+@pytest.fixture
+def deploy_on_ecs(ecs_api: Api, project: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Have Alice's project deployed, and return the deployment."""
+    return lambda: ecs_api.post("/api/deployments", {"projectId": project["id"]}).json
 
 
 @pytest.fixture(scope="session")

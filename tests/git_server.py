@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 AUTHOR = {
     "GIT_AUTHOR_NAME": "Alice",
@@ -76,12 +77,40 @@ def make_repository(path: Path, files: Mapping[str, str | bytes | None] | None =
     return repository
 
 
+class Gate:
+    """Holds back the second half of one answer with objects, once it was closed, until it is opened."""
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+        self._opened = threading.Event()
+        self.reached = threading.Event()
+
+    def close(self) -> None:
+        self._opened.clear()
+        self.reached.clear()
+        self._closed.set()
+
+    def open(self) -> None:
+        self._closed.clear()
+        self._opened.set()
+
+    def pass_by(self) -> None:
+        if self._closed.is_set():
+            self._closed.clear()
+            self.reached.set()
+            self._opened.wait()
+
+
 @dataclass
 class GitServer:
-    """What is being served, on which port, and the requests seen so far (`GET /site.git/info/refs?…`)."""
+    """What is being served, on which port, the requests seen so far (`GET /site.git/info/refs?…`), and who came."""
 
     port: int
     requests: list[str] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
+    # How many bytes each answer of git had.
+    sizes: list[int] = field(default_factory=list)
+    gate: Gate = field(default_factory=Gate)
 
     @property
     def host(self) -> str:
@@ -96,6 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
     credential: tuple[str, str] | None
     redirect_to: str | None
     seen: list[str]
+    authorizations: list[str]
+    sizes: list[int]
+    gate: Gate
 
     def do_GET(self) -> None:
         self._answer()
@@ -105,6 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         self.seen.append(f"{self.command} {self.path}")
+        if authorization := self.headers.get("Authorization"):
+            self.authorizations.append(authorization)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.redirect_to:
             self._plain(302, {"Location": self.redirect_to + self.path})
@@ -139,13 +173,21 @@ class _Handler(BaseHTTPRequestHandler):
         }
         done = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True, check=False)
         head, _, content = done.stdout.partition(b"\r\n\r\n")
+        self.sizes.append(len(content))
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
         self.send_response(int(headers.pop("Status", "200").split()[0]))
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        half = len(content) // 2 if b"PACK" in content else 0
+        try:
+            self.wfile.write(content[:half])
+            if half:
+                self.gate.pass_by()
+            self.wfile.write(content[half:])
+        except OSError:
+            return  # The client was ended: that is what is tested.
 
     def log_message(self, format: str, *args: object) -> None:
         """Tests read `GitServer.requests` instead."""
@@ -165,14 +207,19 @@ def serve_repositories(
     answered with a redirect to that origin.
     """
     seen: list[str] = []
-    attributes = {"folder": folder, "credential": credential, "redirect_to": redirect_to, "seen": seen}
-    handler = type("Handler", (_Handler,), attributes)
+    authorizations: list[str] = []
+    attributes: dict[str, Any] = {"folder": folder, "credential": credential, "redirect_to": redirect_to}
+    sizes: list[int] = []
+    gate = Gate()
+    told = {"seen": seen, "authorizations": authorizations, "sizes": sizes, "gate": gate}
+    handler = type("Handler", (_Handler,), attributes | told)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield GitServer(server.server_address[1], seen)
+        yield GitServer(server.server_address[1], seen, authorizations, sizes, gate)
     finally:
+        gate.open()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -40,7 +40,7 @@ class Mailbox:
         self.mails.append(message)
         return self.answer
 
-    def wait(self, count: int = 1, within_s: float = 30) -> EmailMessage:
+    def wait(self, count: int = 1, within_s: float = 120) -> EmailMessage:
         """Return the mail with this number, counted from one, as soon as it is there."""
         deadline = time.monotonic() + within_s
         while len(self.mails) < count:
@@ -64,7 +64,7 @@ def token_in(message: EmailMessage) -> str:
 def running_mailbox() -> Iterator[Mailbox]:
     """Run an SMTP server on a free port of 127.0.0.1."""
     mailbox = Mailbox()
-    controller = Controller(mailbox, hostname=mailbox.host, port=mailbox.port)
+    controller = Controller(mailbox, hostname=mailbox.host, port=mailbox.port, ready_timeout=60)
     controller.start()
     try:
         yield mailbox

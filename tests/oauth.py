@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from werkzeug.test import TestResponse
 
 from autostack.accounts.models import User
@@ -32,7 +32,6 @@ def registered_with(github: GitHubPeer, google: GooglePeer) -> dict[str, Any]:
         "google_client_id": CLIENT_ID,
         "google_client_secret": CLIENT_SECRET,
         "google_url": google.url,
-        "oauth_timeout_s": 1,
     }
 
 
@@ -43,10 +42,10 @@ def begin(browser: Browser, provider: str, **query: str) -> str:
     return str(answered.location)
 
 
-def come_back(browser: Browser, location: str) -> TestResponse:
+def come_back(browser: Browser, location: str, headers: Mapping[str, str] = HTML) -> TestResponse:
     """Follow a provider's redirect back to us."""
     parts = urlsplit(location)
-    return browser.get(f"{parts.path}?{parts.query}", headers=HTML)
+    return browser.get(f"{parts.path}?{parts.query}", headers=headers)
 
 
 def sign_in(browser: Browser, peer: OAuthServer, provider: str, **query: str) -> TestResponse:
@@ -60,6 +59,11 @@ def sent_to(page: TestResponse) -> str:
     found = re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', page.text)
     assert found, page.text
     return unescape(found[1])
+
+
+def connect_github(browser: Browser, github: GitHubPeer) -> TestResponse:
+    """Press the button on the settings page, agree, and come back."""
+    return come_back(browser, github.decide(sent_to(browser.post("/settings/github/connect"))))
 
 
 def parameters(url: str) -> Mapping[str, str]:
@@ -84,3 +88,15 @@ def set_user(app: Flask, email: str, **values: Any) -> None:
     with app.app_context():
         db.session.execute(update(User).where(User.email == email).values(**values))
         db.session.commit()
+
+
+def accounts(app: Flask) -> int:
+    """Return how many accounts there are."""
+    with app.app_context():
+        return db.session.scalar(select(func.count()).select_from(User)) or 0
+
+
+def signed_in_as(browser: Browser) -> str | None:
+    """Return the address of whom a browser is signed in as."""
+    answered = browser.get("/api/auth/session")
+    return answered.json["user"]["email"] if answered.status_code == 200 else None

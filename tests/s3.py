@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import socket
 import subprocess
 import sysconfig
@@ -27,9 +28,11 @@ from autostack.local import child
 from autostack.settings import Settings, load_settings
 
 REGION = "us-east-1"
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 240
 # SeaweedFS derives its gRPC ports itself, by adding this, where none is given.
 GRPC_OFFSET = 10_000
+# Above those that a browser refuses to open.
+FIRST_PORT = 12_000
 
 
 @dataclass(frozen=True)
@@ -52,19 +55,25 @@ class S3Server:
 
 
 def free_port() -> int:
-    """Return a port that nothing listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nothing listened on a moment ago, and that the system gives to nobody who asks for any."""
+    first_given, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    while True:
+        port = random.randrange(FIRST_PORT, int(first_given))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager
-def running_s3(folder: Path, bucket: str = "autostack-test") -> Iterator[S3Server]:
-    """Run an S3 server with its files under `folder`, make the bucket, yield how to reach it."""
+def running_s3(folder: Path, bucket: str = "autostack-test", is_public: bool = False) -> Iterator[S3Server]:
+    """Run an S3 server with its files under `folder`, make the bucket, yield how to reach it.
+
+    Of one that `is_public`, anybody may read without a signature.
+    """
     server = S3Server(f"http://127.0.0.1:{free_port()}", bucket, "test-key", "test-secret")
     log = folder / "weed.log"
     with log.open("wb") as output:
-        process = child.start(_command(folder, server), cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        process = child.start(_command(folder, server, is_public), cwd=folder, stdout=output, stderr=subprocess.STDOUT)
     try:
         _make_bucket(server, process, log)
         yield server
@@ -73,7 +82,7 @@ def running_s3(folder: Path, bucket: str = "autostack-test") -> Iterator[S3Serve
         process.wait()
 
 
-def _command(folder: Path, server: S3Server) -> list[str]:
+def _command(folder: Path, server: S3Server, is_public: bool) -> list[str]:
     data = folder / "data"
     data.mkdir()
     ports = {name: free_port() for name in ("master", "volume", "filer")}
@@ -94,7 +103,7 @@ def _command(folder: Path, server: S3Server) -> list[str]:
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         f"-s3.localSocket={folder / 's3.sock'}",
-        f"-s3.config={_write_identities(folder, server)}",
+        f"-s3.config={_write_identities(folder, server, is_public)}",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=64",
         "-volume.max=40",
@@ -102,11 +111,12 @@ def _command(folder: Path, server: S3Server) -> list[str]:
     ]
 
 
-def _write_identities(folder: Path, server: S3Server) -> Path:
+def _write_identities(folder: Path, server: S3Server, is_public: bool) -> Path:
     path = folder / "s3.json"
     credentials = {"accessKey": server.access_key_id, "secretKey": server.secret_access_key}
     identity = {"name": "test", "credentials": [credentials], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
-    path.write_text(json.dumps({"identities": [identity]}))
+    anybody = {"name": "anonymous", "actions": ["Read"]}
+    path.write_text(json.dumps({"identities": [identity, anybody] if is_public else [identity]}))
     return path
 
 
@@ -122,7 +132,8 @@ def _make_bucket(server: S3Server, process: subprocess.Popen[bytes], log: Path) 
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
-            client.create_bucket(Bucket=server.bucket)
+            with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+                client.create_bucket(Bucket=server.bucket)
             # Volumes grow a moment later than the gateway answers.
             client.put_object(Bucket=server.bucket, Key="ready", Body=b"yes")
             client.delete_object(Bucket=server.bucket, Key="ready")

@@ -10,23 +10,28 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import brotli
+import psutil
 import zstandard
 
 from autostack.local import child
 from autostack.sites import keys
 from autostack.sites.manifest import Blob, Encoding, Fallback, File, Manifest, content_type
 from autostack.sites.routes import Kind, Route, write_route
+from autostack.sites.rules.model import Rules
 from autostack.sites.store import Store
 from tests.s3 import free_port
 
 ROOT = Path(__file__).parent.parent
-START_TIMEOUT_S = 20
+START_TIMEOUT_S = 240
+# What is awaited comes at once where nothing is wrong: this is for a machine that does much else.
+PATIENCE_S = 60
 COMPRESSORS = {"br": brotli.compress, "zstd": zstandard.compress}
 
 
@@ -38,10 +43,10 @@ def make_file(path: str, data: bytes, encodings: Sequence[Encoding] = ()) -> tup
     return file, {hashlib.sha256(content).hexdigest(): content for content in (data, *contents.values())}
 
 
-def make_manifest(paths: Sequence[str], fallback: Fallback = "auto") -> Manifest:
+def make_manifest(paths: Sequence[str], fallback: Fallback = "auto", rules: Rules | None = None) -> Manifest:
     """Return a manifest with these paths, each file's content being its path."""
     files = {path: make_file(path, path.encode())[0] for path in paths}
-    return Manifest(str(uuid.uuid4()), str(uuid.uuid4()), files, fallback)
+    return Manifest(str(uuid.uuid4()), str(uuid.uuid4()), files, fallback, rules or Rules())
 
 
 def publish(
@@ -54,19 +59,34 @@ def publish(
     kind: Kind = "production",
     fallback: Fallback = "auto",
     encodings: Sequence[Encoding] = (),
+    rules: Rules | None = None,
+    former: Sequence[str] = (),
+    packed: bool = False,
 ) -> Route:
-    """Put a site into the store and make it live at a label."""
+    """Put a site into the store, its files in one pack if that is said, and make it live at a label."""
     project = project_id or str(uuid.uuid4())
     entries: dict[str, File] = {}
     for path, data in files.items():
         entries[path], blobs = make_file(path, data, encodings)
+        if packed:
+            del blobs[entries[path].sha256]
         for sha256, content in blobs.items():
             store.put_stream(keys.blob(project, sha256), [content])
-    manifest = Manifest(project, str(uuid.uuid4()), entries, fallback)
+    if packed:
+        entries = _pack(store, project, files, entries)
+    manifest = Manifest(project, str(uuid.uuid4()), entries, fallback, rules or Rules())
     store.put(keys.manifest(project, manifest.deployment_id), manifest.to_json())
-    route = Route(label, generation, project, manifest.deployment_id, kind)
+    route = Route(label, generation, project, manifest.deployment_id, kind, former=tuple(former))
     assert write_route(store, route)
     return route
+
+
+def _pack(store: Store, project: str, files: Mapping[str, bytes], entries: Mapping[str, File]) -> dict[str, File]:
+    whole = b"".join(files.values())
+    pack = hashlib.sha256(whole).hexdigest()
+    store.put_stream(keys.blob(project, pack), [whole])
+    starts = accumulate((len(data) for data in files.values()), initial=0)
+    return {path: replace(entries[path], pack=pack, start=start) for path, start in zip(files, starts, strict=False)}
 
 
 @dataclass(frozen=True)
@@ -76,11 +96,21 @@ class Proxy:
     port: int
     process: subprocess.Popen[bytes]
     log: Path
+    # What a hop in front of it sends first on each connection.
+    begin: bytes = b""
+    # The address that visitors come from, the system's choice if empty.
+    source: str = ""
+
+    @property
+    def worker(self) -> psutil.Process:
+        """The process that answers, where there is one: the proxy's own only watches it."""
+        [worker] = psutil.Process(self.process.pid).children()
+        return worker
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S, source_address=(self.source, 0))
 
-    def raw(self, data: bytes, wait_s: float = 20) -> bytes:
+    def raw(self, data: bytes, wait_s: float = PATIENCE_S) -> bytes:
         """Send bytes and return everything that comes back until the server closes."""
         with self.connect() as connection:
             connection.settimeout(wait_s)
@@ -91,7 +121,7 @@ class Proxy:
         """Make one request; header names are given with underscores for dashes."""
         lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        return Answer.parse(self.raw(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")))
+        return Answer.parse(self.raw(self.begin + ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")))
 
 
 @dataclass(frozen=True)
@@ -118,14 +148,30 @@ def read_all(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+def awaited(condition: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
-def running_proxy(folder: Path, environment: Mapping[str, Any], prefix: Sequence[str] = ()) -> Iterator[Proxy]:
+def running_proxy(
+    folder: Path, environment: Mapping[str, Any], prefix: Sequence[str] = (), begin: bytes = b""
+) -> Iterator[Proxy]:
     """Run `proxy.py` with these settings, by their names in the environment; yield it once it answers.
 
-    `prefix` is a command that runs the one after it, such as `prlimit --nofile=100`.
+    `prefix` is a command that runs the one after it, such as `prlimit --nofile=100`; `begin` see Proxy.
     """
     port = free_port()
-    given = {"PROXY_PORT": port, "DATA_DIR": folder, "REDIS_URL": f"redis://127.0.0.1:{free_port()}", **environment}
+    given = {
+        "PROXY_PORT": port,
+        "PROXY_WORKERS": 1,
+        "DATA_DIR": folder,
+        "REDIS_URL": f"redis://127.0.0.1:{free_port()}",
+        **environment,
+    }
     log = folder / f"proxy-{port}.log"
     with log.open("wb") as output:
         process = child.start(
@@ -135,7 +181,7 @@ def running_proxy(folder: Path, environment: Mapping[str, Any], prefix: Sequence
             stderr=subprocess.STDOUT,
         )
     try:
-        proxy = Proxy(port, process, log)
+        proxy = Proxy(port, process, log, begin)
         _wait_until_it_answers(proxy)
         yield proxy
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,11 +17,15 @@ from typing import Any
 import httpx2
 import psutil
 
+from tests.processes import below_each_other, processes_where
 from tests.s3 import free_port
 
 ROOT = Path(__file__).parents[1]
-READY_WITHIN_S = 90
-ENDED_WITHIN_S = 120
+# Nobody waits so long but on a machine that does ten times as much as it can.
+READY_WITHIN_S = 240
+ENDED_WITHIN_S = 240
+# For each answer, and for the end of everything.
+WITHIN_S = 90
 PASSWORD = "correct horse battery staple"
 FINAL = {"success", "failed", "cancelled"}
 # Intervals that let a test see in seconds what takes minutes otherwise, and limits that only abuse would meet.
@@ -31,7 +36,8 @@ QUICK = {
     "RATE_LIMIT_API": "100000/minute",
     "SWEEP_INTERVAL": "1",
     "HEARTBEAT_INTERVAL": "1",
-    "HEARTBEAT_TIMEOUT": "8",
+    # An agent on a loaded machine may be silent for a while: where none is to be given up, none is.
+    "HEARTBEAT_TIMEOUT": "40",
 }
 
 
@@ -47,7 +53,7 @@ class Stack:
     client: httpx2.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
+        self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=WITHIN_S, trust_env=False)
 
     def sign_up(self, email: str = "alice@example.com", name: str = "Alice") -> dict[str, Any]:
         """Make an account and use it from now on."""
@@ -66,11 +72,22 @@ class Stack:
         """Ask for a deployment."""
         return self.call("POST", "/api/deployments", {"repository": repository, **body}, 201)
 
+    def begin_draft(self, email: str, repository: str, *, started: bool = False) -> str:
+        """Go through the wizard's first page as somebody, or to its end; return the draft's id."""
+        with httpx2.Client(base_url=self.client.base_url, timeout=WITHIN_S, trust_env=False) as browser:
+            _send(browser, "/login", {"email": email, "password": PASSWORD})
+            draft = _send(browser, "/deploy", {"repository": repository}).split("/")[2]
+            if started:
+                _send(browser, f"/deploy/{draft}/confirm", {})
+            return draft
+
     def ended(self, deployment: Mapping[str, Any], within_s: float = ENDED_WITHIN_S) -> dict[str, Any]:
         """Wait for a deployment's end, and return it."""
         return self.reaches(deployment, FINAL, within_s)
 
-    def reaches(self, deployment: Mapping[str, Any], statuses: set[str], within_s: float = 60) -> dict[str, Any]:
+    def reaches(
+        self, deployment: Mapping[str, Any], statuses: set[str], within_s: float = ENDED_WITHIN_S
+    ) -> dict[str, Any]:
         """Wait until a deployment's status is one of these, and return it."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
@@ -84,16 +101,31 @@ class Stack:
         """Visit a site at its own address, by way of the proxy."""
         host = url.split("://")[1].split("/")[0]
         address = f"http://127.0.0.1:{self.proxy_port}{path}"
-        return httpx2.get(address, headers={"Host": host, "Accept": "text/html"}, trust_env=False, timeout=10)
+        return httpx2.get(address, headers={"Host": host, "Accept": "text/html"}, trust_env=False, timeout=WITHIN_S)
 
     def processes(self, *words: str) -> list[psutil.Process]:
         """Return the stack's processes whose command line has all of these words."""
-        found = []
-        for process in psutil.process_iter(["environ", "cmdline"]):
-            environment, command = process.info["environ"] or {}, " ".join(process.info["cmdline"] or [])
-            if environment.get("DATA_DIR") == str(self.data_dir) and all(word in command for word in words):
-                found.append(process)
-        return found
+        return processes_where(
+            lambda facts: (
+                facts["environ"].get("DATA_DIR") == str(self.data_dir)
+                and all(word in " ".join(facts["cmdline"]) for word in words)
+            )
+        )
+
+    def web_workers(self) -> list[psutil.Process]:
+        """Return gunicorn's workers, without their master."""
+        return below_each_other(self.processes("gunicorn"))
+
+
+def _send(browser: httpx2.Client, path: str, form: dict[str, str]) -> str:
+    """Send a page's form; return where that leads."""
+    # The token, and what the page says that it showed.
+    hidden = dict(re.findall(r'name="(csrf_token|version)" value="([^"]+)"', browser.get(path).text))
+    assert "csrf_token" in hidden, path
+    answered = browser.post(path, data={**hidden, **form})
+    said = re.search(r'role="alert".*?</p>', answered.text, re.DOTALL)
+    assert answered.status_code == 303, said[0] if said else answered.text[:2000]
+    return str(answered.headers["Location"])
 
 
 @contextmanager
@@ -117,7 +149,7 @@ def running_stack(
     finally:
         stack.client.close()
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
+        process.wait(timeout=WITHIN_S)
 
 
 def _wait_until_ready(stack: Stack) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import secrets
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, cast
 
 import structlog
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import Table, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import joinedload
 
-from autostack.accounts.holding import hold
+from autostack.accounts.callers import Caller
+from autostack.accounts.holding import SignedIn, hold
 from autostack.accounts.models import PersonalAccessToken, Session, User
 from autostack.accounts.one_time import digest
 from autostack.accounts.scopes import Scope
+from autostack.database import glance
 from autostack.errors import Conflict, NotFound
 from autostack.extensions import db, rowcount
 
@@ -25,6 +28,27 @@ HINT_CHARACTERS = len(PREFIX) + 6
 MAX_TOKENS = 50
 # How exactly is known when something was used last: each use would otherwise be a write.
 SEEN_EVERY = timedelta(minutes=1)
+
+TOKENS, USERS = cast(Table, PersonalAccessToken.__table__), cast(Table, User.__table__)
+# By the token itself: as little of it as most requests need.
+LIVE_TOKEN = (
+    select(TOKENS.c.id, TOKENS.c.user_id, TOKENS.c.scope, TOKENS.c.last_used_at)
+    .join(USERS, USERS.c.id == TOKENS.c.user_id)
+    .where(
+        TOKENS.c.token == bindparam("token"),
+        or_(TOKENS.c.expires_at.is_(None), TOKENS.c.expires_at > bindparam("now")),
+        USERS.c.is_active,
+    )
+)
+
+
+class _Live(NamedTuple):
+    """What `LIVE_TOKEN` finds."""
+
+    id: uuid.UUID
+    user_id: uuid.UUID
+    scope: str
+    last_used_at: datetime | None
 
 
 class AccessTokenNotFound(NotFound):
@@ -42,7 +66,7 @@ def create(session: Session, name: str, scope: Scope, lifetime_s: int | None) ->
     """
     user = session.user
     # Two at once are counted one after the other, and what ends all sessions and tokens comes before or after.
-    hold(user.id, session.id)
+    hold(SignedIn.by(session))
     if _count(user) >= MAX_TOKENS:
         db.session.rollback()
         raise TooManyAccessTokens(f"An account has at most {MAX_TOKENS} tokens. Revoke one first.")
@@ -84,24 +108,29 @@ def revoke_all(user_id: uuid.UUID) -> None:
     db.session.execute(delete(PersonalAccessToken).where(PersonalAccessToken.user_id == user_id))
 
 
-def live_token(*, secret: str | None = None, token_id: uuid.UUID | None = None) -> PersonalAccessToken | None:
-    """Return the live token, its user loaded, with this secret or id."""
-    which = PersonalAccessToken.token == digest(secret) if secret else PersonalAccessToken.id == token_id
+def live_token(token_id: uuid.UUID) -> PersonalAccessToken | None:
+    """Return a live token, its user loaded, by its id."""
     unexpired = or_(PersonalAccessToken.expires_at.is_(None), PersonalAccessToken.expires_at > datetime.now(UTC))
     query = select(PersonalAccessToken).join(PersonalAccessToken.user).options(joinedload(PersonalAccessToken.user))
-    return db.session.scalar(query.where(which, unexpired, User.is_active))
+    return db.session.scalar(query.where(PersonalAccessToken.id == token_id, unexpired, User.is_active))
 
 
-def use(secret: str) -> PersonalAccessToken | None:
-    """Return the live token with this secret; note that it is used, once a minute at most."""
-    token, now = live_token(secret=secret), datetime.now(UTC)
-    if token is None or (token.last_used_at is not None and token.last_used_at >= now - SEEN_EVERY):
-        return token
-    used = token.id
-    db.session.execute(update(PersonalAccessToken).where(PersonalAccessToken.id == used).values(last_used_at=now))
-    db.session.commit()
-    # It may have been revoked meanwhile.
-    return live_token(token_id=used)
+def caller_of(secret: str) -> Caller | None:
+    """Return who calls with a token, if that is live; note that it is used, once a minute at most."""
+    now = datetime.now(UTC)
+    live = _glance(secret)
+    if live is not None and (live.last_used_at is None or live.last_used_at < now - SEEN_EVERY):
+        used = update(PersonalAccessToken).where(PersonalAccessToken.id == live.id)
+        db.session.execute(used.values(last_used_at=now))
+        db.session.commit()
+        # It may have been revoked meanwhile.
+        live = _glance(secret)
+    return Caller(live.user_id, live.id, Scope(live.scope), is_token=True) if live else None
+
+
+def _glance(secret: str) -> _Live | None:
+    found = glance(LIVE_TOKEN, token=digest(secret), now=datetime.now(UTC))
+    return _Live(*found) if found else None
 
 
 def _count(user: User) -> int:

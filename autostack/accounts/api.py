@@ -6,15 +6,17 @@ import uuid
 
 from flask import Blueprint
 
-from autostack.accounts import access_tokens, identity, service, sessions, tickets
+from autostack.accounts import access_tokens, deletions, identity, service, sessions, sign_in_codes, tickets
 from autostack.accounts.access_tokens import AccessTokenNotFound, TooManyAccessTokens
 from autostack.accounts.identity import SessionRequired
+from autostack.accounts.oauth import AccountClosed
 from autostack.accounts.schemas import (
     AccessTokenIn,
     AccessTokenOut,
     AccessTokensOut,
     ChangePasswordIn,
     DeleteAccountIn,
+    ExchangeIn,
     ForgotPasswordIn,
     LogInIn,
     MessageOut,
@@ -35,6 +37,7 @@ from autostack.accounts.schemas import (
 )
 from autostack.accounts.service import EmailTaken, FreshSignInRequired, InvalidCredentials, InvalidLink
 from autostack.accounts.sessions import SessionNotFound
+from autostack.accounts.sign_in_codes import InvalidCode
 from autostack.errors import Invalid, Unauthorized
 from autostack.web.access import account_owner, me, public, reader, signed_in
 from autostack.web.operations import operation
@@ -66,6 +69,20 @@ def sign_up(body: SignUpIn) -> TokensOut:
 def log_in(body: LogInIn) -> TokensOut:
     """Log in."""
     user = service.log_in(body.email, body.password)
+    return TokensOut.of(user, sessions.open_api_session(user, identity.visitor()))
+
+
+@api.post("/exchange")
+@public
+@limit_authentication
+@operation(raises=[InvalidCode, AccountClosed])
+def exchange(body: ExchangeIn) -> TokensOut:
+    """Trade the code of a sign-in by GitHub or Google for tokens.
+
+    For the front end at FRONTEND_URL, which is visited with `?code=` once somebody has signed in there. A code is good
+    once, for a minute, with the verifier of the `codeChallenge` that the sign-in was begun with.
+    """
+    user = sign_in_codes.redeem(body.code, body.code_verifier)
     return TokensOut.of(user, sessions.open_api_session(user, identity.visitor()))
 
 
@@ -117,7 +134,8 @@ def show_session() -> SessionOut:
 def forgot_password(body: ForgotPasswordIn) -> MessageOut:
     """Ask for a link to a new password.
 
-    The answer is the same whether or not there is such an account.
+    The answer is the same whether or not there is such an account, and whether or not one was asked for a moment ago:
+    then the link of that one stays good, and no other is sent.
     """
     service.ask_for_reset(body.email)
     return MessageOut(message=RESET_ASKED_FOR)
@@ -151,9 +169,12 @@ def verify_email(body: VerifyEmailIn) -> MessageOut:
 @limit_authentication
 @operation()
 def resend_verification() -> MessageOut:
-    """Ask for another link that confirms the e-mail address."""
+    """Ask for another link that confirms the e-mail address.
+
+    None is sent if the last one was sent just now: its link stays good.
+    """
     service.ask_for_verification(me())
-    return MessageOut(message="A mail with a new link is on its way.")
+    return MessageOut(message="A mail with a link is on its way.")
 
 
 @user_api.get("/profile")
@@ -210,10 +231,10 @@ def change_password(body: ChangePasswordIn) -> None:
 def delete_account(body: DeleteAccountIn) -> None:
     """Delete your account.
 
-    With all its projects, deployments, sites and sessions, for good. An account without a password takes a sign-in of
-    the last minutes instead of it.
+    For good, with all its projects, deployments, sites and sessions. It is closed at once; within moments its sites are
+    gone, and its address is free again. An account without a password takes a sign-in of the last minutes instead.
     """
-    service.delete_account(identity.current_session(), body.password)
+    deletions.delete_account(identity.current_session(), body.password)
 
 
 @user_api.get("/sessions")

@@ -6,6 +6,7 @@ is looked up at each request: a copy of it is worthless once its owner has logge
 
 from __future__ import annotations
 
+import uuid
 from typing import cast
 
 import structlog
@@ -13,7 +14,8 @@ from flask import Request, g, request, session
 from flask_login import current_user, login_user
 
 from autostack.accounts import access_tokens, sessions
-from autostack.accounts.models import PersonalAccessToken, Session, User
+from autostack.accounts.callers import Caller
+from autostack.accounts.models import Session, User
 from autostack.accounts.scopes import Scope
 from autostack.accounts.sessions import Visitor
 from autostack.accounts.tickets import SignIn
@@ -69,43 +71,56 @@ def current_sign_in() -> SignIn:
     """Return what this request's caller signed in with. Raises Unauthorized where there is nothing."""
     if not current_user.is_authenticated or "sign_in" not in g:
         raise Unauthorized("Sign in first.")
-    return cast(SignIn, g.sign_in)
+    found = cast("SignIn | Caller", g.sign_in)
+    return found.sign_in if isinstance(found, Caller) else found
 
 
 def sign_in_of_token(token: str) -> SignIn | None:
     """Return what a bearer token stands for, if that is live: a session, or a personal access token."""
-    if token.startswith(access_tokens.PREFIX):
-        return access_tokens.use(token)
-    return sessions.session_of_access_token(token)
+    caller = _caller_of(token)
+    return caller.sign_in if caller else None
 
 
 @login_manager.user_loader  # type: ignore[untyped-decorator]
-def _user_of_cookie(_user_id: str) -> User | None:
+def _user_of_cookie(_user_id: str) -> User | Caller | None:
     return _caller()
 
 
 @login_manager.request_loader  # type: ignore[untyped-decorator]
-def _user_of_request(_request: Request) -> User | None:
+def _user_of_request(_request: Request) -> User | Caller | None:
     # Also a browser whose session Redis has lost: its cookie is all that is needed.
     return _caller()
 
 
-def _caller() -> User | None:
+def _caller() -> User | Caller | None:
     token = bearer_token()
     if token is not None:
-        return _signed_in_by(sign_in_of_token(token))
+        return _signed_in_by_token(_caller_of(token))
     browser = _browser()
-    return None if browser.new else _signed_in_by(sessions.session_of_secret(browser.id))
+    return None if browser.new else _signed_in_by_cookie(sessions.session_of_secret(browser.id))
+
+
+def _caller_of(token: str) -> Caller | None:
+    return access_tokens.caller_of(token) if token.startswith(access_tokens.PREFIX) else sessions.caller_of(token)
 
 
 def _browser() -> BrowserSession:
     return cast(BrowserSession, session._get_current_object())  # type: ignore[attr-defined]
 
 
-def _signed_in_by(found: SignIn | None) -> User | None:
-    g.sign_in = found
+def _signed_in_by_cookie(found: Session | None) -> User | None:
     if found is None:
         return None
-    g.scope = Scope(found.scope) if isinstance(found, PersonalAccessToken) else Scope.ADMIN
-    structlog.contextvars.bind_contextvars(user_id=str(found.user_id), sign_in_id=str(found.id))
+    _note(found, Scope.ADMIN, found.user_id, found.id)
     return found.user
+
+
+def _signed_in_by_token(found: Caller | None) -> Caller | None:
+    if found is not None:
+        _note(found, found.scope, found.id, found.sign_in_id)
+    return found
+
+
+def _note(found: Session | Caller, scope: Scope, user_id: uuid.UUID, sign_in_id: uuid.UUID) -> None:
+    g.sign_in, g.scope = found, scope
+    structlog.contextvars.bind_contextvars(user_id=str(user_id), sign_in_id=str(sign_in_id))

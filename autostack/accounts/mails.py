@@ -1,20 +1,24 @@
 """The mails of accounts: what is asked for waits in PostgreSQL until an SMTP server has taken it.
 
 A mail's link holds a secret, so it is made only as the mail is written; Redis and the queue never see it. Each try
-makes a new one, which takes the place of the one before.
+makes a new one, which takes the place of the one before. Who asks again within MAIL_INTERVAL of the last try gets no
+second mail, so that asking for others neither floods them nor voids the link that they have just got.
 """
 
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from typing import Any
 from urllib.parse import urlencode
 
 import structlog
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from autostack import mail
 from autostack.accounts import one_time
@@ -61,8 +65,18 @@ LETTERS = {
 
 
 def ask_for(purpose: Purpose, recipient: str) -> None:
-    """Note within the caller's transaction that a mail is to be sent; `wake` after it was committed."""
-    db.session.add(PendingMail(purpose=purpose.value, recipient=recipient))
+    """Note within the caller's transaction that a mail is to be sent; `wake` after it was committed.
+
+    Asked for too soon after the last one, or while one waits, there is no other. That is known of the address alone,
+    whether or not it has an account.
+    """
+    asked = insert(PendingMail).values(purpose=purpose.value, recipient=recipient)
+    again = asked.on_conflict_do_update(
+        index_elements=["purpose", "recipient"],
+        set_={"due_at": func.now(), "attempts": 0},
+        where=PendingMail.quiet_until <= func.now(),
+    )
+    db.session.execute(again)
 
 
 def wake() -> None:
@@ -72,6 +86,7 @@ def wake() -> None:
 
 def send_due() -> None:
     """Send every mail that is due. What an SMTP server does not take is tried again later, up to MAIL_ATTEMPTS."""
+    _forget_old()
     while pending := _claim():
         _send(pending)
 
@@ -82,8 +97,13 @@ def _claim() -> PendingMail | None:
     wait_s = func.least(settings().mail_retry_interval_s * func.power(2, PendingMail.attempts), MAX_WAIT_S)
     claim = (
         update(PendingMail)
-        .where(PendingMail.id.in_(due.with_for_update(skip_locked=True)))
-        .values(attempts=PendingMail.attempts + 1, due_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, wait_s))
+        # Not IN: PostgreSQL may then ask for the one that is due anew for each row, and claim them all.
+        .where(PendingMail.id == due.with_for_update(skip_locked=True).scalar_subquery())
+        .values(
+            attempts=PendingMail.attempts + 1,
+            due_at=_in_seconds(wait_s),
+            quiet_until=_in_seconds(settings().mail_interval_s),
+        )
         .returning(PendingMail)
     )
     pending: PendingMail | None = db.session.scalar(claim)
@@ -95,7 +115,7 @@ def _send(pending: PendingMail) -> None:
     pending_id, attempts, purpose = pending.id, pending.attempts, Purpose(pending.purpose)
     user = db.session.scalar(select(User).where(User.email == pending.recipient, User.is_active))
     if user is None:
-        _forget(pending_id)
+        _finish(pending_id, attempts)
         return
     message = _write(purpose, user)
     user_id = user.id
@@ -117,7 +137,7 @@ def _send(pending: PendingMail) -> None:
             return
     else:
         log.info("mail sent", mail=purpose.value, user_id=str(user_id))
-    _forget(pending_id)
+    _finish(pending_id, attempts)
 
 
 def _write(purpose: Purpose, user: User) -> EmailMessage:
@@ -129,9 +149,22 @@ def _write(purpose: Purpose, user: User) -> EmailMessage:
     return mail.compose(user.email, letter.subject, text, known)
 
 
-def _forget(pending_id: object) -> None:
-    db.session.execute(delete(PendingMail).where(PendingMail.id == pending_id))
+def _finish(pending_id: uuid.UUID, attempts: int) -> None:
+    """Have nothing more done for a mail, unless it was asked for anew since this try of it began."""
+    this_one = (PendingMail.id == pending_id, PendingMail.attempts == attempts)
+    db.session.execute(update(PendingMail).where(*this_one).values(due_at=None))
     db.session.commit()
+
+
+def _forget_old() -> None:
+    """Forget the mails that are done with, as soon as the next of their kind may follow."""
+    db.session.execute(delete(PendingMail).where(PendingMail.due_at.is_(None), PendingMail.quiet_until <= func.now()))
+    db.session.commit()
+
+
+def _in_seconds(seconds: int | ColumnElement[Any]) -> ColumnElement[datetime]:
+    """Return the time by the database's clock in so many seconds."""
+    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def _in_words(seconds: int) -> str:

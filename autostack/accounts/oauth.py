@@ -22,7 +22,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from autostack.accounts import providers, service
 from autostack.accounts.models import OAuthRequest, User, UserPreferences
 from autostack.accounts.providers import Asked, Grant, Identity, Provider
-from autostack.errors import BadRequest, Conflict, Forbidden
+from autostack.errors import BadRequest, Conflict, Forbidden, NotFound
 from autostack.extensions import db, rowcount, settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -112,6 +112,13 @@ class LastSignInMethod(Conflict):
         super().__init__("This is the only way to sign in to your account. Set a password or add another way first.")
 
 
+class NoFrontEnd(NotFound):
+    code = "NO_FRONT_END"
+
+    def __init__(self) -> None:
+        super().__init__("This installation has no front end elsewhere than the dashboard (FRONTEND_URL).")
+
+
 class PasswordNeeded(Exception):
     """There is an account with this address, and only its password shows that it is the same person's."""
 
@@ -122,34 +129,49 @@ class PasswordNeeded(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a browser came back with, and what for."""
+class Errand:
+    """What a browser is sent away for, by whom, and where it goes then.
+
+    With a `challenge` that is FRONTEND_URL, for a code that takes the challenge's verifier.
+    """
 
     purpose: Purpose
-    target: str
+    user_id: uuid.UUID | None = None
+    target: str = ""
+    challenge: str | None = None
+
+
+@dataclass(frozen=True)
+class Return:
+    """A browser that came back from its errand."""
+
+    errand: Errand
     asked: Asked
-    grant: Grant
 
 
-def begin(provider: Provider, purpose: Purpose, browser: str, user: User | None = None, target: str = "") -> str:
+def begin(provider: Provider, errand: Errand, browser: str) -> str:
     """Return where to send a browser, `browser` being a secret that only it and we know.
 
-    Raises ProviderNotConfigured, ProviderTrouble.
+    Raises ProviderNotConfigured, NoFrontEnd, ProviderTrouble.
     """
-    client, user_id = providers.client_of(provider, settings()), user.id if user else None
+    client = providers.client_of(provider, settings())
+    if errand.challenge is not None and not settings().has_front_end_elsewhere:
+        raise NoFrontEnd
     # No transaction is open while a server far away takes its time.
     db.session.rollback()
     asked = Asked.of(browser, secrets.token_urlsafe(32))
-    scope = providers.GITHUB_DEPLOYMENT_SCOPE if purpose is Purpose.CONNECT else client.sign_in_scope
+    is_connection = errand.purpose is Purpose.CONNECT
+    scope = providers.GITHUB_DEPLOYMENT_SCOPE if is_connection else client.sign_in_scope
     url = client.authorization_url(asked, scope)
     now = datetime.now(UTC)
     db.session.execute(delete(OAuthRequest).where(OAuthRequest.expires_at <= now))
     request = OAuthRequest(
         token=asked.token,
         provider=provider.value,
-        purpose=purpose.value,
-        user_id=user_id,
-        target=target if len(target) <= MAX_TARGET_CHARACTERS else "",
+        purpose=errand.purpose.value,
+        user_id=errand.user_id,
+        target=errand.target if len(errand.target) <= MAX_TARGET_CHARACTERS else "",
+        challenge=errand.challenge,
         expires_at=now + timedelta(seconds=settings().oauth_state_expires_in_s),
     )
     db.session.add(request)
@@ -157,18 +179,22 @@ def begin(provider: Provider, purpose: Purpose, browser: str, user: User | None 
     return url
 
 
-def complete(provider: Provider, browser: str, given: Mapping[str, str], user: User | None) -> Answer:
-    """Take what a browser, in which `user` is signed in, came back with. Its state is used up, whatever follows.
+def come_back(provider: Provider, browser: str, state: str, user_id: uuid.UUID | None) -> Return:
+    """Take a browser back, in which this user is signed in. Its state is used up, whatever follows.
 
-    Raises ProviderNotConfigured, InvalidState, AccessDenied, ProviderTrouble.
+    Raises ProviderNotConfigured, InvalidState.
     """
-    client = providers.client_of(provider, settings())
-    asked = Asked.of(browser, given.get("state", ""))
-    user_id = user.id if user else None
-    purpose, asked_by, target = _redeem(asked, provider)
+    providers.client_of(provider, settings())
+    asked = Asked.of(browser, state)
+    errand = _redeem(asked, provider)
     # Who signs in is nobody yet, or somebody else until now; all else is for who asked for it.
-    if purpose is not Purpose.SIGN_IN and asked_by != user_id:
+    if errand.purpose is not Purpose.SIGN_IN and errand.user_id != user_id:
         raise InvalidState
+    return Return(errand, asked)
+
+
+def granted(provider: Provider, given: Mapping[str, str], asked: Asked) -> Grant:
+    """Return what a browser came back with is good for. Raises AccessDenied, ProviderTrouble."""
     if given.get("error") == "access_denied":
         raise AccessDenied(provider)
     if not given.get("code"):
@@ -176,12 +202,12 @@ def complete(provider: Provider, browser: str, given: Mapping[str, str], user: U
         said = refusal if providers.REFUSAL.fullmatch(refusal) else None
         log.warning("refused", provider=provider.value, said=said)
         raise providers.ProviderTrouble(provider)
-    return Answer(purpose, target, asked, client.exchange(given["code"], asked))
+    return providers.client_of(provider, settings()).exchange(given["code"], asked)
 
 
-def identify(provider: Provider, answer: Answer) -> Identity:
+def identify(provider: Provider, grant: Grant, asked: Asked) -> Identity:
     """Return who has come back. Raises ProviderTrouble."""
-    return _tidy(providers.client_of(provider, settings()).identify(answer.grant, answer.asked))
+    return _tidy(providers.client_of(provider, settings()).identify(grant, asked))
 
 
 def sign_in(identity: Identity) -> User:
@@ -246,20 +272,19 @@ def linked(user: User) -> frozenset[Provider]:
     return frozenset(provider for provider, column in COLUMNS.items() if getattr(user, column.key))
 
 
-def _redeem(asked: Asked, provider: Provider) -> tuple[Purpose, uuid.UUID | None, str]:
-    """Use a state up; return what for, for whom, and where to go then."""
+def _redeem(asked: Asked, provider: Provider) -> Errand:
+    """Use a state up; return what it was for."""
     used = delete(OAuthRequest).where(
         OAuthRequest.token == asked.token,
         OAuthRequest.provider == provider.value,
         OAuthRequest.expires_at > datetime.now(UTC),
     )
-    request = db.session.execute(
-        used.returning(OAuthRequest.purpose, OAuthRequest.user_id, OAuthRequest.target)
-    ).one_or_none()
+    columns = (OAuthRequest.purpose, OAuthRequest.user_id, OAuthRequest.target, OAuthRequest.challenge)
+    request = db.session.execute(used.returning(*columns)).one_or_none()
     db.session.commit()
     if request is None:
         raise InvalidState
-    return Purpose(request.purpose), request.user_id, request.target
+    return Errand(Purpose(request.purpose), request.user_id, request.target, request.challenge)
 
 
 def _of_address(identity: Identity) -> User | None:

@@ -9,7 +9,7 @@ from typing import cast
 
 from flask import session
 
-from autostack.accounts.oauth import InvalidState, PasswordNeeded
+from autostack.accounts.oauth import Errand, InvalidState, PasswordNeeded, Purpose
 from autostack.accounts.providers import Identity, Provider
 from autostack.extensions import settings
 from autostack.web.browser_sessions import BrowserSession
@@ -23,7 +23,7 @@ class PendingLink:
 
     user_id: uuid.UUID
     identity: Identity
-    target: str
+    errand: Errand
 
 
 def browser_secret() -> str:
@@ -37,7 +37,7 @@ def browser_secret() -> str:
     return browser.id
 
 
-def keep_link(needed: PasswordNeeded, target: str) -> None:
+def keep_link(needed: PasswordNeeded, errand: Errand) -> None:
     """Keep for a while what is to be linked once the password is there."""
     identity = needed.identity
     session[PENDING_LINK] = {
@@ -48,7 +48,8 @@ def keep_link(needed: PasswordNeeded, target: str) -> None:
         "email": identity.email,
         "email_verified": identity.email_verified,
         "avatar_url": identity.avatar_url,
-        "target": target,
+        "target": errand.target,
+        "challenge": errand.challenge,
         "until": time.time() + settings().oauth_state_expires_in_s,
     }
 
@@ -66,4 +67,5 @@ def pending_link() -> PendingLink:
         kept["email_verified"],
         kept["avatar_url"],
     )
-    return PendingLink(uuid.UUID(kept["user_id"]), identity, kept["target"])
+    errand = Errand(Purpose.SIGN_IN, target=kept["target"], challenge=kept.get("challenge"))
+    return PendingLink(uuid.UUID(kept["user_id"]), identity, errand)

@@ -18,19 +18,6 @@ from autostack.web.redirects import local_path, see_other
 pages = Blueprint("accounts", __name__)
 
 
-@pages.get("/")
-@public
-def index() -> Response:
-    known = current_user.is_authenticated
-    return make_response(redirect(url_for("projects.index" if known else "accounts.login")))
-
-
-@pages.get("/dashboard")
-@signed_in
-def dashboard() -> Response:
-    return make_response(redirect(url_for("projects.index")))
-
-
 @pages.get("/login")
 @public
 def login() -> Response:
@@ -124,7 +111,7 @@ def verify_email() -> Response:
     except Invalid as error:
         return _again("accounts/verify_email.html", error)
     flash("Your e-mail address is confirmed.", "success")
-    return see_other(url_for("accounts.index"))
+    return see_other(url_for("public.landing"))
 
 
 @pages.post("/resend-verification")
@@ -132,8 +119,8 @@ def verify_email() -> Response:
 @limit_authentication
 def resend_verification() -> Response:
     service.ask_for_verification(me())
-    flash("A mail with a new link is on its way.", "success")
-    return see_other(url_for("accounts.index"))
+    flash("A mail with a link is on its way.", "success")
+    return see_other(url_for("public.landing"))
 
 
 @pages.post("/logout")
@@ -152,7 +139,7 @@ def _begin(user: User, remember: bool, greeting: str) -> Response:
 
 def _target() -> str:
     asked = request.args.get("next") or request.form.get("next")
-    return local_path(asked, url_for("projects.index"))
+    return local_path(asked, url_for("dashboard.index"))
 
 
 def _form(template: str, error: AutostackError | None = None, errors: Mapping[str, str] | None = None) -> Response:

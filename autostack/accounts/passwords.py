@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import bcrypt
-from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 MIN_CHARACTERS = 8
 # bcrypt looks at no more than this; what it would ignore must not be accepted.
@@ -39,6 +38,9 @@ def verify(password: str, password_hash: str | None, rounds: int) -> bool:
 @lru_cache
 def _common() -> frozenset[str]:
     """Return the 30,000 passwords that people choose most, from zxcvbn's lists, in lower case."""
+    # Its lists take 13 MB, which processes that nobody chooses a password in need not spend.
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
     return frozenset(FREQUENCY_LISTS["passwords"])
 
 

@@ -7,15 +7,13 @@ What they answer is checked against models here: nothing else of it travels on, 
 from __future__ import annotations
 
 import re
-import ssl
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -31,6 +29,7 @@ from pydantic import AnyHttpUrl, BaseModel, Field, TypeAdapter
 
 from autostack.accounts.one_time import digest
 from autostack.errors import AutostackError, NotFound
+from autostack.outbound import BoundedTransport
 from autostack.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -39,7 +38,6 @@ ID_TOKEN_ALGORITHM = "RS256"  # noqa: S105 - the name of an algorithm
 # Clocks differ.
 LEEWAY_S = 60
 REFUSAL = re.compile(r"[a-z_]{1,60}")
-MAX_ANSWER_BYTES = 1_000_000
 GITHUB_HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 GITHUB_DEPLOYMENT_SCOPE = "repo"
 # What httpx2, Authlib, joserfc, json and pydantic (a ValueError) raise for an answer that is none. With the last three
@@ -203,7 +201,7 @@ class Client(ABC):
                 redirect_uri=callback,
                 code_challenge_method="S256",
                 timeout=timeout_s,
-                transport=_Bounded(timeout_s),
+                transport=BoundedTransport(timeout_s),
                 headers={"User-Agent": "Autostack", "Accept-Encoding": "identity"},
             ) as session:
                 yield session
@@ -305,40 +303,12 @@ class Google(Client):
         return {"nonce": asked.nonce, "prompt": "select_account"}
 
 
-class _Bounded(httpx2.HTTPTransport):
-    """Reads an answer up to a size and for so long, however slowly it trickles in."""
-
-    def __init__(self, timeout_s: float) -> None:
-        super().__init__(verify=_trusted())
-        self._timeout_s = timeout_s
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        deadline = time.monotonic() + self._timeout_s
-        answer = super().handle_request(request)
-        body = bytearray()
-        try:
-            for chunk in answer.iter_raw():
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
-                    raise httpx2.ReadError("The answer is too long", request=request)
-        finally:
-            answer.close()
-        headers = {"Content-Type": answer.headers.get("Content-Type", "")}
-        return httpx2.Response(answer.status_code, headers=headers, content=bytes(body))
-
-
 def _said(error: Exception) -> str | int | None:
     """Return the code of a refusal. All else that a provider says may hold what it was asked with."""
     if isinstance(error, httpx2.HTTPStatusError):
         return int(error.response.status_code)
     code = error.error if isinstance(error, AuthlibBaseError) else None
     return code if isinstance(code, str) and REFUSAL.fullmatch(code) else None
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Return whose certificates are believed: read once, for there are many."""
-    return httpx2.create_ssl_context()
 
 
 CLIENTS: dict[Provider, type[GitHub] | type[Google]] = {Provider.GITHUB: GitHub, Provider.GOOGLE: Google}

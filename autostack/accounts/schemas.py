@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from typing import Annotated, Any, Literal
+from urllib.parse import urljoin
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, WithJsonSchema, field_validator
 
@@ -12,6 +13,7 @@ from autostack.accounts.models import PersonalAccessToken, Session, SessionKind,
 from autostack.accounts.scopes import Scope
 from autostack.accounts.service import normal_email
 from autostack.accounts.sessions import Tokens
+from autostack.extensions import settings
 from autostack.web.schemas import WHOLE, Schema, Time
 
 # Neither side is looked into more closely: only a mail that arrives proves an address.
@@ -106,9 +108,23 @@ class DeleteAccountIn(Schema):
 
 
 class BeginQuery(Schema):
-    """Where to go once signed in: a path of ours."""
+    """Where to go once signed in: to `next`, a path of ours, or with `code_challenge` back to the front end."""
 
     next: str = Field("", examples=["/projects"])
+    code_challenge: Annotated[
+        str, StringConstraints(strip_whitespace=False, pattern=r"^([A-Za-z0-9_-]{43})?$"), Field(examples=[""])
+    ] = Field("", description="Of a front end: the SHA-256 of its `codeVerifier`, in base64url (RFC 7636, S256).")
+
+
+class ExchangeIn(Schema):
+    """What FRONTEND_URL was visited with, and what only the front end that began the sign-in knows."""
+
+    code: Secret
+    code_verifier: Annotated[
+        str,
+        StringConstraints(strip_whitespace=False, pattern=r"^[A-Za-z0-9._~-]{43,128}$"),
+        Field(examples=["dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"]),
+    ]
 
 
 class CallbackQuery(Schema):
@@ -170,7 +186,7 @@ class UserOut(Schema):
             id=user.id,
             name=user.name,
             email=user.email,
-            avatar_url=user.avatar_url,
+            avatar_url=urljoin(settings().app_url, user.avatar_url) if user.avatar_url else None,
             email_verified=user.email_verified,
             created_at=user.created_at,
         )

@@ -11,13 +11,11 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from autostack.accounts import access_tokens, mails, one_time, passwords
-from autostack.accounts.holding import hold
-from autostack.accounts.models import GitHubConnection, Session, User, UserPreferences
+from autostack.accounts.holding import SignedIn, hold
+from autostack.accounts.models import GitHubConnection, Session, SignInCode, User, UserPreferences
 from autostack.accounts.one_time import Purpose
 from autostack.errors import Conflict, Forbidden, Invalid, Unauthorized
 from autostack.extensions import db, rowcount, settings
-from autostack.github import service as github
-from autostack.projects import service as projects
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -64,8 +62,9 @@ def sign_up(name: str, email: str, password: str) -> User:
         preferences=UserPreferences(),
     )
     db.session.add(user)
-    mails.ask_for(Purpose.VERIFY_EMAIL, user.email)
     try:
+        # Its statement brings the account's along.
+        mails.ask_for(Purpose.VERIFY_EMAIL, user.email)
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
@@ -87,7 +86,7 @@ def log_in(email: str, password: str) -> User:
 
 
 def ask_for_verification(user: User) -> None:
-    """Have the mail with the link that confirms the user's address sent (again)."""
+    """Have the mail with the link that confirms the user's address sent again, if the last was not sent just now."""
     if not user.email_verified:
         mails.ask_for(Purpose.VERIFY_EMAIL, user.email)
         db.session.commit()
@@ -103,8 +102,8 @@ def verify_email(secret: str) -> None:
 
 
 def ask_for_reset(email: str) -> None:
-    """Have a link for a new password sent, if there is such an account. The caller learns nothing of that, also from
-    the time it takes: whether there is one is only looked up as the mail is written.
+    """Have a link for a new password sent, if there is such an account and the last was not sent just now. The caller
+    learns nothing of that, also from the time it takes: whether there is one is only looked up as the mail is written.
     """
     mails.ask_for(Purpose.RESET_PASSWORD, normal_email(email))
     db.session.commit()
@@ -127,7 +126,7 @@ def reset_password(secret: str, password: str) -> None:
     changed = update(User).where(User.id == user_id).values(password_hash=password_hash, email_verified=True)
     db.session.execute(changed)
     db.session.execute(delete(Session).where(Session.user_id == user_id))
-    access_tokens.revoke_all(user_id)
+    _revoke_all(user_id)
     db.session.commit()
     log.info("password reset", user_id=str(user_id))
 
@@ -139,10 +138,10 @@ def change_password(session: Session, current: str, new: str) -> None:
     _require_choosable(new, "newPassword")
     password_hash = passwords.hash_password(new, settings().bcrypt_rounds)
     # That took a while: a reset meanwhile is its owner's last word.
-    hold(user.id, session.id)
+    hold(SignedIn.by(session))
     user.password_hash = password_hash
     db.session.execute(delete(Session).where(Session.user_id == user.id, Session.id != session.id))
-    access_tokens.revoke_all(user.id)
+    _revoke_all(user.id)
     db.session.commit()
     log.info("password changed", user_id=str(user.id))
 
@@ -157,27 +156,6 @@ def confirm(session: Session, password: str | None) -> None:
         _require_password(user, password or "", "password")
     elif session.created_at <= datetime.now(UTC) - timedelta(seconds=settings().fresh_sign_in_s):
         raise FreshSignInRequired
-
-
-def delete_account(session: Session, password: str | None) -> None:
-    """Delete the account of a session's user with everything that is its: projects and their sites, sessions, tokens.
-
-    Raises Invalid, FreshSignInRequired.
-    """
-    confirm(session, password)
-    user = session.user
-    user_id = user.id
-    hold(user_id, session.id)
-    # First nobody can act for it any more, so that nothing new is made meanwhile.
-    user.is_active = False
-    db.session.execute(delete(Session).where(Session.user_id == user_id))
-    db.session.commit()
-    github.disconnect(user)
-    for project in projects.projects_of(user):
-        projects.delete_project(project)
-    db.session.execute(delete(User).where(User.id == user_id))
-    db.session.commit()
-    log.info("account deleted", user_id=str(user_id))
 
 
 def update_profile(user: User, name: str) -> User:
@@ -206,6 +184,12 @@ def _redeem(secret: str, purpose: Purpose) -> uuid.UUID:
         db.session.rollback()
         raise InvalidLink
     return user_id
+
+
+def _revoke_all(user_id: uuid.UUID) -> None:
+    """Have nothing that is no session let anybody in any more."""
+    access_tokens.revoke_all(user_id)
+    db.session.execute(delete(SignInCode).where(SignInCode.user_id == user_id))
 
 
 def _require_password(user: User, password: str, field: str) -> None:

@@ -6,25 +6,54 @@ import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import structlog
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import Select, Table, bindparam, delete, select, update
 from sqlalchemy.orm import contains_eager
 
 from autostack.accounts import access_tokens, tokens
+from autostack.accounts.callers import Caller
 from autostack.accounts.models import Session, SessionKind, User
 from autostack.accounts.one_time import digest
+from autostack.accounts.scopes import Scope
 from autostack.accounts.service import InvalidCredentials
 from autostack.accounts.tokens import TokenType
+from autostack.database import glance
 from autostack.errors import NotFound, Unauthorized
 from autostack.extensions import db, rowcount, settings
 
-# Asked with almost every request, so it is put together once.
+# Asked with almost every request, so they are put together once.
 LIVE_SESSIONS = (
     select(Session)
     .join(Session.user)
     .options(contains_eager(Session.user))
     .where(Session.expires_at > bindparam("now"), User.is_active)
+)
+LIVE_SESSION_OF_ID = LIVE_SESSIONS.where(Session.id == bindparam("id"))
+LIVE_SESSION_OF_COOKIE = LIVE_SESSIONS.where(Session.token == bindparam("token"), Session.kind == SessionKind.BROWSER)
+
+SESSIONS, USERS = cast(Table, Session.__table__), cast(Table, User.__table__)
+# The same by what an access token says: as little of it as most requests need.
+LIVE_SESSION = (
+    select(SESSIONS.c.id, SESSIONS.c.last_seen_at)
+    .join(USERS, USERS.c.id == SESSIONS.c.user_id)
+    .where(
+        SESSIONS.c.id == bindparam("id"),
+        SESSIONS.c.user_id == bindparam("user_id"),
+        SESSIONS.c.expires_at > bindparam("now"),
+        USERS.c.is_active,
+    )
+)
+# Nothing that the ORM has loaded is to follow: a commit does.
+ROTATION = (
+    update(SESSIONS)
+    .where(
+        SESSIONS.c.id == bindparam("session_id"),
+        SESSIONS.c.token == bindparam("current"),
+        SESSIONS.c.expires_at > bindparam("now"),
+    )
+    .values(token=bindparam("next"), last_seen_at=bindparam("now"))
 )
 
 log = structlog.stdlib.get_logger(__name__)
@@ -65,14 +94,14 @@ def open_browser_session(user: User, remember: bool, visitor: Visitor = UNKNOWN)
 
     Returns its row, and the secret that only the browser keeps.
     """
-    known = settings()
-    lifetime_s = known.refresh_token_expires_in_s if remember else known.jwt_expires_in_s
+    configured = settings()
+    lifetime_s = configured.refresh_token_expires_in_s if remember else configured.jwt_expires_in_s
     return _open_session(user, SessionKind.BROWSER, lifetime_s, visitor)
 
 
 def _open_session(user: User, kind: SessionKind, lifetime_s: int, visitor: Visitor) -> tuple[Session, str]:
-    """Begin a session; forget the user's ended ones. Raises InvalidCredentials, see `_require_unchanged`."""
-    _require_unchanged(user)
+    """Begin a session; forget the user's ended ones. Raises InvalidCredentials, see `hold_unchanged`."""
+    hold_unchanged(user)
     now, secret = datetime.now(UTC), secrets.token_urlsafe(32)
     db.session.execute(delete(Session).where(Session.user_id == user.id, Session.expires_at <= now))
     session = Session(
@@ -90,21 +119,26 @@ def _open_session(user: User, kind: SessionKind, lifetime_s: int, visitor: Visit
 
 def session_of_secret(secret: str) -> Session | None:
     """Return the browser's live session, its user loaded, whose secret this is."""
-    return _seen(_live_session(Session.token == digest(secret), Session.kind == SessionKind.BROWSER))
+    return _seen(_live_session(LIVE_SESSION_OF_COOKIE, token=digest(secret)))
 
 
 def live_session(session_id: uuid.UUID) -> Session | None:
     """Return a live session, its user loaded, by its id."""
-    return _live_session(Session.id == session_id)
+    return _live_session(LIVE_SESSION_OF_ID, id=session_id)
 
 
-def session_of_access_token(token: str) -> Session | None:
-    """Return the live session, its user loaded, that an access token speaks for."""
+def caller_of(access_token: str) -> Caller | None:
+    """Return whom an access token speaks for, if its session is live."""
     try:
-        claims = tokens.read(token, TokenType.ACCESS, settings())
+        claims = tokens.read(access_token, TokenType.ACCESS, settings())
     except Unauthorized:
         return None
-    return _seen(_live_session(Session.id == claims.session_id, Session.user_id == claims.user_id))
+    live = _glance(claims)
+    if live is not None and _is_stale(live[1]):
+        _note_seen(claims.session_id)
+        # It may have been ended meanwhile.
+        live = _glance(claims)
+    return Caller(claims.user_id, claims.session_id, Scope.ADMIN, is_token=False) if live else None
 
 
 def refresh(refresh_token: str) -> tuple[User, Tokens]:
@@ -121,7 +155,7 @@ def refresh(refresh_token: str) -> tuple[User, Tokens]:
         db.session.commit()
         log.warning("refresh token refused, session ended", session_id=str(claims.session_id))
         raise Unauthorized("The refresh token is not valid any more. Log in again.")
-    session = _live_session(Session.id == claims.session_id)
+    session = live_session(claims.session_id)
     if session is None:
         raise Unauthorized("The session has ended. Log in again.")
     return session.user, _tokens(session, secret)
@@ -158,7 +192,7 @@ def end_others(session: Session) -> None:
     log.info("other sessions ended", user_id=str(session.user_id), count=rowcount(ended))
 
 
-def _require_unchanged(user: User) -> None:
+def hold_unchanged(user: User) -> None:
     """Hold the user's row, and refuse if the account was closed or its password changed since `user` was looked at:
     the session would have been ended with the others, had it begun a moment earlier.
     """
@@ -169,35 +203,46 @@ def _require_unchanged(user: User) -> None:
 
 
 def _rotate(claims: tokens.Claims, secret: str) -> bool:
-    now = datetime.now(UTC)
-    current = (Session.id == claims.session_id, Session.token == digest(claims.secret), Session.expires_at > now)
-    rotated = db.session.execute(update(Session).where(*current).values(token=digest(secret), last_seen_at=now))
+    values = {"session_id": claims.session_id, "current": digest(claims.secret), "next": digest(secret)}
+    rotated = db.session.execute(ROTATION, {**values, "now": datetime.now(UTC)})
     db.session.commit()
     return rowcount(rotated) == 1
 
 
-def _live_session(*conditions: object) -> Session | None:
-    return db.session.scalar(LIVE_SESSIONS.where(*conditions), {"now": datetime.now(UTC)})  # type: ignore[arg-type]
+def _live_session(statement: Select[Session], **values: object) -> Session | None:
+    return db.session.scalar(statement, {**values, "now": datetime.now(UTC)})
+
+
+def _glance(claims: tokens.Claims) -> tuple[uuid.UUID, datetime] | None:
+    """Return the id of the live session that a token names, and when that was used last."""
+    return glance(LIVE_SESSION, id=claims.session_id, user_id=claims.user_id, now=datetime.now(UTC))
 
 
 def _seen(session: Session | None) -> Session | None:
     """Note that a session is used, once a minute at most."""
-    now = datetime.now(UTC)
-    if session and session.last_seen_at < now - access_tokens.SEEN_EVERY:
+    if session and _is_stale(session.last_seen_at):
         seen = session.id
-        db.session.execute(update(Session).where(Session.id == seen).values(last_seen_at=now))
-        db.session.commit()
+        _note_seen(seen)
         # It may have been ended meanwhile.
         return live_session(seen)
     return session
 
 
+def _is_stale(seen_at: datetime) -> bool:
+    return seen_at < datetime.now(UTC) - access_tokens.SEEN_EVERY
+
+
+def _note_seen(session_id: uuid.UUID) -> None:
+    db.session.execute(update(Session).where(Session.id == session_id).values(last_seen_at=datetime.now(UTC)))
+    db.session.commit()
+
+
 def _tokens(session: Session, secret: str) -> Tokens:
-    known = settings()
+    configured = settings()
     left_s = int((session.expires_at - datetime.now(UTC)).total_seconds())
-    access_s = min(known.jwt_expires_in_s, left_s)
+    access_s = min(configured.jwt_expires_in_s, left_s)
     return Tokens(
-        tokens.access_token(session.user, session.id, access_s, known),
-        tokens.refresh_token(session.user, session.id, secret, left_s, known),
+        tokens.access_token(session.user, session.id, access_s, configured),
+        tokens.refresh_token(session.user, session.id, secret, left_s, configured),
         access_s,
     )

@@ -45,7 +45,7 @@ def redeem(ticket: str) -> SignIn | None:
 
 def live(id: uuid.UUID, *, is_token: bool) -> SignIn | None:
     """Return a session or a personal access token by its id, if it has not ended."""
-    return access_tokens.live_token(token_id=id) if is_token else sessions.live_session(id)
+    return access_tokens.live_token(id) if is_token else sessions.live_session(id)
 
 
 def watch(sign_in: SignIn) -> Callable[[], bool]:

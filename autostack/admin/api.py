@@ -8,7 +8,7 @@ from flask import Blueprint
 
 from autostack.admin import service
 from autostack.admin.schemas import AdminDeploymentsOut, AdminUserOut, AdminUsersOut, UserSearchIn
-from autostack.admin.service import LastAdmin, OwnAccount, UserNotFound
+from autostack.admin.service import BeingDeleted, LastAdmin, OwnAccount, UserNotFound
 from autostack.deployments import service as deployments
 from autostack.deployments.schemas import SearchIn
 from autostack.web.access import me, superuser
@@ -41,7 +41,7 @@ def suspend(id: uuid.UUID) -> AdminUserOut:
 
 @api.post("/users/<uuid:id>/reactivate")
 @superuser
-@operation(raises=[UserNotFound])
+@operation(raises=[UserNotFound, BeingDeleted])
 def reactivate(id: uuid.UUID) -> AdminUserOut:
     """Let a suspended user sign in again."""
     return AdminUserOut.of(service.reactivate(me(), id))

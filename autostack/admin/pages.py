@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from flask import Blueprint, Response, flash, render_template, request, url_for
 
@@ -11,9 +10,8 @@ from autostack.admin import service
 from autostack.admin.schemas import UserSearchIn
 from autostack.deployments import hosts
 from autostack.deployments import service as deployments
-from autostack.deployments.schemas import SearchIn
+from autostack.deployments.schemas import BrowseIn
 from autostack.errors import Conflict
-from autostack.paging import Page
 from autostack.web.access import me, superuser
 from autostack.web.redirects import see_other
 
@@ -26,7 +24,7 @@ def users() -> str:
     query = UserSearchIn.parse(request.args)
     page = service.search_users(text=query.search, page=query.page, limit=query.limit)
     return render_template(
-        "admin/users.html", users=page.items, pagination=_numbers(page), filters={"search": query.search}
+        "admin/users.html", users=page.items, pagination=page.numbers(), filters={"search": query.search}
     )
 
 
@@ -45,24 +43,25 @@ def suspend(id: uuid.UUID) -> Response:
 @pages.post("/users/<uuid:id>/reactivate")
 @superuser
 def reactivate(id: uuid.UUID) -> Response:
-    user = service.reactivate(me(), id)
-    flash(f"{user.email} may sign in again.", "success")
+    try:
+        user = service.reactivate(me(), id)
+    except Conflict as error:
+        flash(error.message, "error")
+    else:
+        flash(f"{user.email} may sign in again.", "success")
     return see_other(url_for("admin.users"))
 
 
 @pages.get("/deployments")
 @superuser
 def all_deployments() -> str:
-    query = SearchIn.parse(request.args)
-    page = deployments.search_everyones(text=query.search, status=query.status, page=query.page, limit=query.limit)
+    query = BrowseIn.parse(request.args)
+    shown = deployments.browse_everyones(**query.wanted())
     return render_template(
         "admin/deployments.html",
-        deployments=page.items,
-        addresses=hosts.addresses(page.items),
-        pagination=_numbers(page),
-        filters={"search": query.search, "status": query.status},
+        deployments=shown.items,
+        addresses=hosts.addresses(shown.items),
+        newer=shown.newer,
+        older=shown.older,
+        filters=query.filters(),
     )
-
-
-def _numbers(page: Page[Any]) -> dict[str, int]:
-    return {"page": page.number, "pages": page.total_pages, "total": page.total_items}

@@ -10,9 +10,9 @@ from pydantic import Field, StringConstraints
 from autostack.accounts.models import User
 from autostack.deployments import schemas as deployments
 from autostack.deployments.models import Deployment
-from autostack.deployments.schemas import DeploymentSummaryOut, PaginationOut
+from autostack.deployments.schemas import DeploymentSummaryOut
 from autostack.paging import MAX_PAGE, MAX_PAGE_SIZE, Page
-from autostack.web.schemas import Schema, Time
+from autostack.web.schemas import PaginationOut, Schema, Time
 
 
 class UserSearchIn(Schema):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import structlog
 from sqlalchemy import delete, select
@@ -14,6 +14,8 @@ from autostack.accounts.service import normal_email
 from autostack.errors import Conflict, NotFound
 from autostack.extensions import db
 from autostack.paging import Page, read_page
+
+NEWEST_FIRST = (User.created_at.desc(), User.id)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -30,12 +32,16 @@ class LastAdmin(Conflict):
     code = "LAST_ADMIN"
 
 
+class BeingDeleted(Conflict):
+    code = "ACCOUNT_BEING_DELETED"
+
+
 def search_users(*, text: str = "", page: int = 1, limit: int = 10) -> Page[User]:
     """Return a page of all users, newest first: those whose name or address has `text`."""
-    found = select(User)
+    found = select(User.id)
     if text:
         found = found.where(User.name.icontains(text, autoescape=True) | User.email.icontains(text, autoescape=True))
-    return read_page(found, (User.created_at.desc(), User.id), page, limit)
+    return read_page(found, NEWEST_FIRST, _users, page, limit)
 
 
 def suspend(admin: User, user_id: uuid.UUID) -> User:
@@ -58,8 +64,11 @@ def suspend(admin: User, user_id: uuid.UUID) -> User:
 
 
 def reactivate(admin: User, user_id: uuid.UUID) -> User:
-    """Let a suspended user sign in again. Raises UserNotFound."""
+    """Let a suspended user sign in again. Raises UserNotFound, BeingDeleted."""
     user = _held(user_id)
+    if user.deletion_asked_at is not None:
+        db.session.rollback()
+        raise BeingDeleted("This account is being deleted: its owner asked for that.")
     if not user.is_active:
         _set_active(user, is_active=True)
         log.warning("user reactivated", reactivated_user_id=str(user_id), by=str(admin.id))
@@ -82,6 +91,10 @@ def everyone() -> Iterator[User]:
     """Return all users by their addresses, admins first."""
     found = select(User).order_by(User.is_superuser.desc(), User.email).execution_options(yield_per=500)
     return iter(db.session.scalars(found))
+
+
+def _users(ids: Sequence[uuid.UUID]) -> list[User]:
+    return list(db.session.scalars(select(User).where(User.id.in_(ids)).order_by(*NEWEST_FIRST)))
 
 
 def _set_active(user: User, *, is_active: bool) -> None:

@@ -1,5 +1,7 @@
 """`python -m autostack.agent`: build one attempt. The bootstrap token comes on stdin or in AUTOSTACK_BOOTSTRAP_TOKEN.
 
+In a container that was started for one attempt, AGENT_API_URL and AUTOSTACK_ATTEMPT say what options say elsewhere.
+
 Exit codes: 0 an end was reported (built or failed), 75 the attempt had ended, 70 the fault is ours.
 """
 
@@ -17,6 +19,8 @@ from autostack.agent.run import Options, run
 
 EXIT_ENDED = os.EX_TEMPFAIL
 EXIT_INFRASTRUCTURE = os.EX_SOFTWARE
+API_URL_VARIABLE = "AGENT_API_URL"
+ATTEMPT_VARIABLE = "AUTOSTACK_ATTEMPT"
 TOKEN_VARIABLE = "AUTOSTACK_BOOTSTRAP_TOKEN"  # noqa: S105 - a name
 MAX_TOKEN_BYTES = 4_096
 PR_SET_PDEATHSIG = 1
@@ -49,15 +53,21 @@ def main() -> int:
 
 def _options() -> Options:
     parser = argparse.ArgumentParser(prog="autostack.agent", description="Build one attempt of a deployment.")
-    parser.add_argument("--api-url", required=True, help="where web answers")
-    parser.add_argument("--attempt", required=True, help="the attempt's id")
+    _add_told(parser, "--api-url", API_URL_VARIABLE, "where web answers")
+    _add_told(parser, "--attempt", ATTEMPT_VARIABLE, "the attempt's id")
     parser.add_argument("--work-dir", required=True, type=Path, help="a folder of this attempt's own; emptied")
     parser.add_argument("--tools-dir", type=Path, help="where package managers are kept; default: `tools` beside it")
     parser.add_argument(
         "--modules-dir", type=Path, help="where node_modules are kept for the next build; default: nowhere"
     )
+    parser.add_argument("--mirrors-dir", type=Path, help="where mirrors of repositories are kept; default: nowhere")
     parser.add_argument("--slot", type=int, default=0, help="0-999, another one for each agent of this machine")
     parser.add_argument("--ca-bundle", type=Path, help="certificates to trust; default: SSL_CERT_FILE")
+    parser.add_argument(
+        "--allow-unsandboxed",
+        action="store_true",
+        help="build with what is left where the machine cannot isolate builds",
+    )
     given = parser.parse_args()
     if not 0 <= given.slot < 1000:
         parser.error("--slot must be 0 to 999")
@@ -69,9 +79,16 @@ def _options() -> Options:
         work_dir=work_dir,
         tools_dir=(given.tools_dir or work_dir.parent / "tools").absolute(),
         modules_dir=given.modules_dir.absolute() if given.modules_dir else None,
+        mirrors_dir=given.mirrors_dir.absolute() if given.mirrors_dir else None,
         slot=given.slot,
         ca_bundle=bundle if bundle and bundle.is_file() else None,
+        allow_unsandboxed=given.allow_unsandboxed,
     )
+
+
+def _add_told(parser: argparse.ArgumentParser, option: str, variable: str, meaning: str) -> None:
+    given = os.environ.pop(variable, None)
+    parser.add_argument(option, default=given, required=given is None, help=f"{meaning}; default: {variable}")
 
 
 def _die_with_parent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import secrets
 import ssl
 import threading
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Literal
 from urllib.parse import urlsplit
 
@@ -18,13 +20,16 @@ import httpx2
 
 from autostack.agent.errors import AttemptEnded, BuildFailed, InfrastructureError
 from autostack.agent.order import Order
+from autostack.agent.sending import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Sender
 
 RETRY_FOR_S = 300.0
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
-CONNECT_TIMEOUT_S = 10.0
-ANSWER_TIMEOUT_S = 60.0
+# How often the address of a blob is asked for anew that the store refuses.
+RENEWALS = 2
 STREAM_BYTES = 256 * 1024
+NONCE_HEADER = "Autostack-Nonce"
+CACHE_KEY = re.compile(r"[a-z0-9-]{1,100}")
 TAG = re.compile(r"[0-9a-f]{64}")
 
 Outcome = Literal["built", "failed"]
@@ -37,6 +42,14 @@ class Upload:
     sha256: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What web answers to the list of files: which blobs it wants, and what is wrong with the rules."""
+
+    uploads: list[Upload]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -62,10 +75,13 @@ class Api:
         self._base = f"{base_url.rstrip('/')}/agent/attempts/{attempt_id}"
         self._origin = _origin(base_url)
         self._token = bootstrap_token
+        self._nonce = secrets.token_urlsafe(32)
         self._retry_for_s = retry_for_s
+        context = ssl.create_default_context(cafile=str(ca_bundle)) if ca_bundle else httpx2.create_ssl_context()
+        self._sender = Sender(context)
         self._client = httpx2.Client(
             timeout=httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            verify=ssl.create_default_context(cafile=str(ca_bundle)) if ca_bundle else True,
+            verify=context,
             trust_env=False,
             follow_redirects=False,
         )
@@ -75,8 +91,11 @@ class Api:
         self._client.close()
 
     def fetch_order(self) -> Order:
-        """Fetch the order, and use its working token from now on."""
-        order = Order.parse(self._call("GET", ""))
+        """Fetch the order, and use its working token from now on.
+
+        The nonce lets us, and nobody else, ask again for an answer that was lost.
+        """
+        order = Order.parse(self._call("GET", "", headers={NONCE_HEADER: self._nonce}))
         self._token = order.token
         return order
 
@@ -91,10 +110,22 @@ class Api:
         """Say what was cloned and detected."""
         self._call("POST", "/source", source)
 
-    def list_files(self, files: list[dict[str, Any]]) -> list[Upload]:
-        """Send the output's files; return what to upload. Raises BuildFailed if web refuses the list."""
-        answer = self._call("POST", "/files", {"files": files})
-        return [Upload(item["sha256"], item["url"], item.get("headers") or {}) for item in answer["uploads"]]
+    def list_files(self, files: list[dict[str, Any]], rules: Mapping[str, str]) -> Listed:
+        """Send the output's files and rules; return what is to be done. Raises BuildFailed if web refuses the list."""
+        answer = self._call("POST", "/files", {"files": files, "rules": dict(rules)})
+        return Listed(_uploads(answer), [str(note) for note in answer.get("notes", [])])
+
+    def previous(self) -> dict[str, Any]:
+        """Return the manifest of what the branch showed before, an empty one if there is none or it cannot be had."""
+        try:
+            return self._call("GET", "/previous")
+        except InfrastructureError:
+            return {}
+
+    def invite(self, blobs: Mapping[str, int]) -> list[Upload]:
+        """Return where blobs, given as hashes and sizes, go before all files are known."""
+        listed = [{"sha256": sha256, "size": size} for sha256, size in blobs.items()]
+        return _uploads(self._call("POST", "/blobs", {"blobs": listed}))
 
     def finish(self, outcome: Outcome, reason: str | None = None) -> None:
         """Report the end."""
@@ -102,15 +133,35 @@ class Api:
 
     def put_blob(self, upload: Upload, open_blob: Callable[[], IO[bytes]], size: int) -> None:
         """Upload one blob; it is opened anew for each try."""
-        headers = {**upload.headers, "Content-Length": str(size)}
+        for _ in range(RENEWALS):
+            response = self._put(upload, open_blob, size)
+            if _origin(upload.url) == self._origin or response.status_code not in (400, 403):
+                break
+            # A signed address that is too old by now, or bytes that were too long on their way.
+            (upload,) = self.invite({upload.sha256: size})
+        else:
+            response = self._put(upload, open_blob, size)
+        self._checked(response)
+
+    def _put(self, upload: Upload, open_blob: Callable[[], IO[bytes]], size: int) -> httpx2.Response:
+        headers = dict(upload.headers)
         if _origin(upload.url) == self._origin:
             headers |= self._authorization()
 
         def send() -> httpx2.Response:
             with open_blob() as blob:
-                return self._client.put(upload.url, headers=headers, content=_chunks(blob))
+                return self._sender.put(upload.url, headers, blob, size)
 
-        self._retried(send)
+        return self._retried(send)
+
+    def likely_cache(self) -> str | None:
+        """Return the key of the `node_modules` that this build will probably ask for. Raises InfrastructureError."""
+        try:
+            response = self._client.get(f"{self._base}/cache", headers=self._authorization())
+            key = response.json()["likely"] if response.is_success else None
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise InfrastructureError(f"web told no likely build cache: {error!r}") from None
+        return key if isinstance(key, str) and CACHE_KEY.fullmatch(key) else None
 
     @contextmanager
     def cache(self, key: str, known: Sequence[str] = ()) -> Iterator[Cache | None]:
@@ -146,11 +197,14 @@ class Api:
     def _authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"}
 
-    def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    def _call(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, Any]:
         def send() -> httpx2.Response:
-            return self._client.request(method, self._base + path, headers=self._authorization(), json=body)
+            sent = {**headers, **self._authorization()}
+            return self._client.request(method, self._base + path, headers=sent, json=body)
 
-        response = self._retried(send)
+        response = self._checked(self._retried(send))
         answer: dict[str, Any] = response.json() if response.content else {}
         return answer
 
@@ -162,7 +216,7 @@ class Api:
             try:
                 response = send()
                 if response.status_code != 429 and response.status_code < 500:
-                    return self._checked(response)
+                    return response
                 problem = f"web answered {response.status_code}"
             except httpx2.TransportError as error:
                 problem = repr(error)
@@ -184,6 +238,10 @@ class Api:
         raise InfrastructureError(f"web refused with {response.status_code}: {message}")
 
 
+def _uploads(answer: Mapping[str, Any]) -> list[Upload]:
+    return [Upload(item["sha256"], item["url"], item.get("headers") or {}) for item in answer["uploads"]]
+
+
 def _tag(response: httpx2.Response) -> str:
     """Return a cache's tag. It names a folder here: what is not as web makes them counts as none."""
     tag = response.headers.get("ETag", "").strip('"')
@@ -197,11 +255,6 @@ def _error(response: httpx2.Response) -> tuple[str | None, str]:
         return error["code"], str(error.get("message") or error["code"])
     except (ValueError, KeyError, TypeError):
         return None, f"status {response.status_code}"
-
-
-def _chunks(blob: IO[bytes]) -> Iterator[bytes]:
-    while chunk := blob.read(STREAM_BYTES):
-        yield chunk
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

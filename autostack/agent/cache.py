@@ -114,7 +114,7 @@ def _fill(build: Build, shelf: Shelf, plan: Plan, key: str, modules: Path) -> bo
     """Fill the folder beneath the clone: from the shelf if what web has lies there, else from web."""
     sandbox = build.runner.sandbox
     try:
-        with build.api.cache(key, shelf.tags(key)) as found:
+        with build.caches.cache(key, shelf.tags(key)) as found:
             if found is None:
                 return False
             if found.chunks is None:
@@ -134,27 +134,12 @@ def _empty(build: Build, modules: Path) -> None:
     if build.shelf:
         build.shelf.drop(modules)
     remove_tree(modules)
-    sandbox.workspace.make_modules(sandbox.uid, as_root=sandbox.host.is_root)
+    sandbox.workspace.make_folder(modules, sandbox.uid, as_root=sandbox.host.is_root)
 
 
 def _are_published(modules: Path, plan: Plan) -> bool:
     """Tell whether a folder of packages lies in the output: what is uploaded is read from the clone alone."""
     return any(folders_like(modules, output) for output in plan.outputs if output not in (PurePosixPath(), plan.root))
-
-
-def _take(build: Build, shelf: Shelf, key: str, target: Path) -> bool:
-    known = shelf.tags(key)
-    if not known:
-        return False
-    sandbox = build.runner.sandbox
-    try:
-        with build.api.cache(key, known) as found:
-            unchanged = found.tag if found and found.chunks is None else None
-        return unchanged is not None and shelf.take(
-            key, unchanged, target, sandbox.uid if sandbox.host.is_root else None
-        )
-    except InfrastructureError:
-        return False
 
 
 def _find_modules(plan: Plan) -> str:
@@ -164,7 +149,7 @@ def _find_modules(plan: Plan) -> str:
 def _restore(build: Build, runner: Runner, key: str, folder: str) -> str | None:
     """Unpack an archive; return its tag, or None if there is none or it is broken."""
     try:
-        with build.api.cache(key) as found:
+        with build.caches.cache(key) as found:
             if found is None or found.chunks is None:
                 return None
             return found.tag if _unpack(runner, folder, _decompressed(found.chunks, _most_unpacked(build))) else None

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autostack.agent import git
+from autostack.agent import git, mirror
 from autostack.agent.context import Build
-from autostack.agent.errors import BuildFailed, InfrastructureError
+from autostack.agent.errors import BuildFailed
+from autostack.agent.fetch import fetch
 from autostack.agent.order import RepositoryOrder
-from autostack.agent.runner import discard
-from autostack.agent.sandbox import join_commands
 
 MAX_MESSAGE_CHARS = 2_000
-# How bubblewrap's own complaints begin: there was no sandbox for git to fail in.
-BWRAP_SAYS = b"bwrap: "
 SHOW_COMMIT = "git log -1 --no-show-signature --encoding=UTF-8 --format=%H%n%an%n%B"
 
 
@@ -33,8 +30,13 @@ def clone(build: Build) -> Commit:
         raise BuildFailed(str(error)) from None
     build.log.line(_title(order, remote))
     with build.timed("Cloning completed: "):
-        _fetch(build, remote)
-    return _head(build)
+        mirrored = mirror.clone_by(build, remote)
+        if not mirrored:
+            _clone(build, remote)
+    commit = _head(build)
+    if not mirrored:
+        mirror.make_from(build, remote, commit.hash)
+    return commit
 
 
 def _title(order: RepositoryOrder, remote: git.Remote) -> str:
@@ -44,18 +46,14 @@ def _title(order: RepositoryOrder, remote: git.Remote) -> str:
     return f"Cloning {name}" + (f" ({where})" if where else "")
 
 
-def _fetch(build: Build, remote: git.Remote) -> None:
+def _clone(build: Build, remote: git.Remote) -> None:
     order = build.order.repository
     runner = build.runner
     if remote.scheme == "file" and order.local_path:
         runner = runner.with_sandbox(readable={**runner.sandbox.readable, git.LOCAL_REPOSITORY: order.local_path})
-    env = {"LC_ALL": "C", **git.environment(remote, order.credential)}
-    # A server may send remarks without end: of what git says only the last counts, if it fails.
-    ended = runner.run(join_commands(git.clone_commands(order, remote)), discard, env=env)
-    if ended.tail.startswith(BWRAP_SAYS):
-        raise InfrastructureError(ended.tail.decode("utf-8", "replace").strip())
-    if ended.exit_code != 0:
-        raise BuildFailed(str(git.explain(ended.tail.decode("utf-8", "replace"), remote)))
+    error = fetch(build, runner, remote, git.clone_commands(remote, git.wanted(order)))
+    if error:
+        raise BuildFailed(str(error))
 
 
 def _head(build: Build) -> Commit:

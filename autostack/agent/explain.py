@@ -20,7 +20,7 @@ NO_MORE_PROCESSES = re.compile(
 
 def explain(ended: Ended, limits: Limits) -> str:
     """Return what to say behind an exit code: a colon and its meaning, or nothing."""
-    if NO_MORE_PROCESSES.search(ended.tail):
+    if ended.lacked_processes or NO_MORE_PROCESSES.search(ended.tail):
         return f": it reached the limit of {limits.max_processes:,} processes and threads"
     return {
         COMMAND_NOT_FOUND: ": a program that it names is not installed",

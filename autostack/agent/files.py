@@ -97,14 +97,22 @@ def open_child_file(parent: int, name: str) -> int:
     return descriptor
 
 
-def read_bytes(root: Path, relative: PurePosixPath, max_bytes: int = MAX_TEXT_BYTES) -> bytes | None:
-    """Return a small file's content, or None if there is none. Raises UnsafePath, also if it is too large."""
+def read_bytes(
+    root: Path, relative: PurePosixPath, max_bytes: int = MAX_TEXT_BYTES, owner: int | None = None
+) -> bytes | None:
+    """Return a small file's content, or None if there is none. Raises UnsafePath, also if it is too large.
+
+    With an `owner`, another name (a hard link) of a file that is somebody else's is unsafe, too.
+    """
     try:
         with open_folder(root, relative.parent) as folder:
             descriptor = open_child_file(folder, relative.name)
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if status.st_nlink > 1 and owner is not None and status.st_uid != owner:
+            raise UnsafePath(f"`{relative}` is a hard link to a file of somebody else")
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise UnsafePath(f"`{relative}` is larger than {max_bytes:,} bytes")

@@ -22,6 +22,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from autostack.agent.order import Credential, RepositoryOrder
+from autostack.public_addresses import is_public
 
 MAX_URL_CHARS = 2_000
 MAX_BRANCH_CHARS = 250
@@ -29,6 +30,7 @@ MAX_REFS_BYTES = 10_000_000
 MAX_GIT_MEMORY_BYTES = 1_000_000_000
 DEFAULT_PORTS = {"https": 443, "http": 80}
 LOCAL_REPOSITORY = "/repository.git"
+FETCH_OPTIONS = ("--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules")
 # What follows from git's check-ref-format(1), and beyond it characters that no shell or log should meet.
 BRANCH_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\;`$'\"<>|&(){}!]|\.\.|@\{|//|^[-/.]|[/.]$|\.lock(/|$)|/\.|^@$")
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -138,24 +140,6 @@ def resolve(remote: Remote, hosts_allowed: Collection[str] = ()) -> Remote:
     return Remote(remote.url, remote.host, remote.port, remote.scheme, addresses)
 
 
-def is_public(address: str) -> bool:
-    """Tell whether an address is one of the public internet's; an address within an address counts as itself."""
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or _nat64(ip)
-        if inner is not None:
-            return is_public(str(inner))
-        if ip.is_site_local:
-            return False
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
-
-
-def _nat64(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address in 64:ff9b::/96 (RFC 6052)."""
-    well_known = ipaddress.IPv6Network("64:ff9b::/96")
-    return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in well_known else None
-
-
 def _is_ip(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
@@ -224,26 +208,40 @@ def _configuration(remote: Remote) -> list[tuple[str, str]]:
         ("advice.detachedHead", "false"),
         ("init.defaultBranch", "main"),
     ]
-    if remote.scheme != "file" and not _is_ip(remote.host):
+    if remote.addresses and not _is_ip(remote.host):
         # curl brackets no IPv6 addresses in its list of resolved ones but takes them with brackets as well.
         addresses = ",".join(f"[{ip}]" if ":" in ip else ip for ip in remote.addresses)
         settings.append(("http.curloptResolve", f"{remote.host}:{remote.port}:{addresses}"))
     return settings
 
 
-def clone_commands(order: RepositoryOrder, remote: Remote) -> list[list[str]]:
+def wanted(order: RepositoryOrder) -> str:
+    """Return what is to be fetched: a commit or the name of a ref."""
+    return order.commit or (f"refs/heads/{order.branch}" if order.branch else "HEAD")
+
+
+def clone_commands(remote: Remote, wanted: str) -> list[list[str]]:
     """Return the commands that put one commit, without history, into the current folder. They run in the sandbox."""
-    fetched = order.commit or (f"refs/heads/{order.branch}" if order.branch else "HEAD")
-    options = ["--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules"]
+    options = list(FETCH_OPTIONS)
     if remote.scheme == "file":
-        # The one local repository belongs to another user, and git hands this exception on in no other way.
-        options.append("--upload-pack=git -c safe.directory=* upload-pack")
+        # A local repository may belong to another user, and git hands this exception on in no other way. What is
+        # copied on one machine need not be made smaller.
+        options.append("--upload-pack=git -c safe.directory=* -c pack.window=0 upload-pack")
     # A detached checkout: builds that ask for the branch are told it by a variable, a forged ref misleads nobody.
     return [
         ["git", "init", "--quiet", "."],
-        ["git", "fetch", *options, "--", remote.url, fetched],
+        ["git", "fetch", *options, "--", remote.url, wanted],
         ["git", "checkout", "--quiet", "--detach", "FETCH_HEAD"],
     ]
+
+
+def mirror_commands(remote: Remote, wanted: str, ref: str) -> list[list[str]]:
+    """Return the commands that fetch one commit into the bare repository in the current folder, and call it `ref`.
+
+    As one pack each time. Git asks the server in any case: with a depth it takes nothing for fetched already.
+    """
+    fetch = ["git", "-c", "fetch.unpackLimit=1", "fetch", *FETCH_OPTIONS]
+    return [[*fetch, "--", remote.url, f"+{wanted}:{ref}"]]
 
 
 def ls_remote(
@@ -254,7 +252,10 @@ def ls_remote(
     local_path: str | None = None,
     timeout_s: float = 10,
 ) -> Refs:
-    """Ask a repository for its branches. Raises a kind of RepositoryError; EmptyRepository if it has no branch."""
+    """Ask a repository for its branches. Raises a kind of RepositoryError; EmptyRepository if it has no branch.
+
+    The credential is said only to a server that asks for one.
+    """
     if is_local(url, local_path):
         remote = Remote(f"file://{urllib.parse.quote(local_path or '')}", "", 0, "file")
     else:
@@ -263,7 +264,12 @@ def ls_remote(
     # The operator's own certificate authority is the one variable of ours that git may need.
     variables |= {name: os.environ[name] for name in ("SSL_CERT_FILE", "GIT_SSL_CAINFO") if name in os.environ}
     argv = [shutil.which("git") or "git", "ls-remote", "--symref", "--", remote.url, "HEAD", "refs/heads/*"]
-    output = _run(argv, variables | environment(remote, credential), timeout_s, remote)
+    try:
+        output = _run(argv, variables | environment(remote), timeout_s, remote)
+    except AuthenticationRequired:
+        if credential is None:
+            raise
+        output = _run(argv, variables | environment(remote, credential), timeout_s, remote)
     refs = parse_refs(output)
     if not refs.branches:
         raise EmptyRepository("The repository is empty: push a commit first")

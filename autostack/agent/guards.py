@@ -48,10 +48,19 @@ class Deadline:
         return self.reason if self.has_passed else None
 
 
+def too_many_processes(limits: Limits) -> str:
+    return f"The build started more than {limits.max_processes:,} processes and threads and was stopped"
+
+
+def too_much_memory(limits: Limits) -> str:
+    return f"The build used more than {size(limits.max_memory_bytes)} of memory and was stopped"
+
+
 class Processes:
     """Processes and threads of the tree. The kernel refuses more (RLIMIT_NPROC); a bomb that goes on is stopped."""
 
     def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._max = limits.max_processes
 
     def __call__(self, tree: psutil.Process) -> str | None:
@@ -59,7 +68,7 @@ class Processes:
         for process in _descendants(tree):
             count += _threads(process)
             if count >= self._max:
-                return f"The build started more than {self._max:,} processes and threads and was stopped"
+                return too_many_processes(self._limits)
         return None
 
 
@@ -67,13 +76,14 @@ class Memory:
     """Memory of the tree. Pages that processes share are counted once, when it comes to that."""
 
     def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._max = limits.max_memory_bytes
 
     def __call__(self, tree: psutil.Process) -> str | None:
         processes = list(_descendants(tree))
         if sum(map(_resident, processes)) <= self._max or sum(map(_proportional, processes)) <= self._max:
             return None
-        return f"The build used more than {size(self._max)} of memory and was stopped"
+        return too_much_memory(self._limits)
 
 
 class Disk:

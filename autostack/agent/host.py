@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from autostack.agent.contained import MARK
 from autostack.agent.errors import InfrastructureError
 from autostack.agent.process import capture
 
@@ -19,15 +20,12 @@ SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 ETC = (
     "/etc/alternatives",
     "/etc/ca-certificates",
-    "/etc/hosts",
     "/etc/ld.so.cache",
     "/etc/localtime",
     "/etc/mime.types",
     "/etc/npmrc",
-    "/etc/nsswitch.conf",
     "/etc/pki",
     "/etc/protocols",
-    "/etc/resolv.conf",
     "/etc/services",
     "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
@@ -62,12 +60,19 @@ class Node:
 class Host:
     """The facts that decide how a sandbox's command line looks."""
 
-    bwrap: str
+    # None: a container that was started for one build, as on Fargate, where bubblewrap can mount nothing; or a machine
+    # where it can do nothing (`unisolated` says why), and builds are to run all the same.
+    bwrap: str | None
     setpriv: str = "/usr/bin/setpriv"
     prlimit: str = "/usr/bin/prlimit"
     is_root: bool = True
+    unisolated: str | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     readable: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_container(self) -> bool:
+        return self.bwrap is None
 
 
 @lru_cache
@@ -75,10 +80,13 @@ def inspect_host() -> Host:
     """Look at this machine. Raises InfrastructureError if it lacks a program that every build needs."""
     links = {folder: os.readlink(folder) for folder in SYSTEM_FOLDERS if os.path.islink(folder)}
     real = {folder: folder for folder in ("/usr", *SYSTEM_FOLDERS) if os.path.isdir(folder) and folder not in links}
-    # A link (resolv.conf often is one) is bound as the file that it leads to.
+    # A link (localtime is one) is bound as the file that it leads to.
     etc = {path: os.path.realpath(path) for path in ETC if os.path.exists(path)}
+    is_container = MARK.exists()
+    if is_container and os.geteuid() != 0:
+        raise InfrastructureError("in a container the agent must be root, so that builds can run as somebody else")
     return Host(
-        bwrap=_bwrap(),
+        bwrap=None if is_container else _bwrap(),
         setpriv=_program("setpriv"),
         prlimit=_program("prlimit"),
         is_root=os.geteuid() == 0,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from autostack.agent.errors import InfrastructureError
 
 Part = TypeVar("Part")
+WEB_PORTS = (80, 443)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Limits:
     max_memory_bytes: int
     max_disk_bytes: int
     max_cache_bytes: int
+    max_mirrors_bytes: int
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,13 @@ class Order:
 
     token: str
     attempt_id: str
+    project_id: str
     repository: RepositoryOrder
     settings: BuildSettings
     env: Mapping[str, str]
+    egress_allowed: tuple[str, ...]
+    egress_ports: tuple[int, ...]
+    egress_refused: tuple[str, ...]
     limits: Limits
     heartbeat_interval_ms: int
     elapsed_ms: int
@@ -84,9 +90,13 @@ class Order:
             return cls(
                 token=body["token"],
                 attempt_id=body["attemptId"],
+                project_id=body["projectId"],
                 repository=_repository(body["repository"]),
                 settings=_part(BuildSettings, body["settings"]),
                 env=dict(body["env"]),
+                egress_allowed=tuple(body.get("egressAllowed") or ()),
+                egress_ports=tuple(body.get("egressPorts") or WEB_PORTS),
+                egress_refused=tuple(body.get("egressRefused") or ()),
                 limits=_part(Limits, body["limits"]),
                 heartbeat_interval_ms=int(body["heartbeatIntervalMs"]),
                 elapsed_ms=int(body["elapsedMs"]),

@@ -82,7 +82,7 @@ def _install_tool(build: Build, folder: Path, command: Sequence[str]) -> int:
     room.make(sandbox.uid, as_root=sandbox.host.is_root)
     runner = replace(build.runner, sandbox=replace(sandbox, workspace=room))
     try:
-        ended = runner.run(join_commands([command]), build.log.write)
+        ended = runner.run(join_commands([command]), build.log.write, reach=build.internet)
         if ended.exit_code == 0:
             (room.source / "node_modules").rename(folder / "node_modules")
         return ended.exit_code

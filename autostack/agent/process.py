@@ -22,6 +22,8 @@ KILL_TIMEOUT_S = 10.0
 
 # Asked about the running tree; answers why it must stop, or None.
 Guard = Callable[[psutil.Process], str | None]
+# Ends a sandbox with everything in it, and waits for that.
+Kill = Callable[[subprocess.Popen[bytes]], None]
 
 
 class Stopped(Exception):
@@ -30,10 +32,14 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code (128 + n for signal n) and the last of its output."""
+    """How a command ended: its exit code (128 + n for signal n), the last of its output, and whether the kernel refused
+
+    it processes.
+    """
 
     exit_code: int
     tail: bytes = b""
+    lacked_processes: bool = False
 
 
 def run(
@@ -43,16 +49,17 @@ def run(
     write: Callable[[bytes], None],
     feed: Iterable[bytes] | None = None,
     guards: Sequence[Guard] = (),
+    kill: Kill | None = None,
 ) -> Ended:
     """Run a sandbox, give its output (stdout and stderr) to `write`, wait until all of it has ended.
 
     Must be called from a thread that outlives the command: bwrap dies with the thread that started it.
-    `feed` is written to its standard input. Raises Stopped when a guard ended it, and lets `write`'s and `feed`'s
-    errors through; nothing of the tree is alive when this returns or raises.
+    `feed` is written to its standard input; `kill` ends a sandbox that is not bubblewrap's. Raises Stopped when a guard
+    ended it, and lets `write`'s and `feed`'s errors through; nothing of the tree is alive when this returns or raises.
     """
     stdin = subprocess.PIPE if feed is not None else subprocess.DEVNULL
     process = _start(argv, pass_fds=pass_fds, stdin=stdin, stderr=subprocess.STDOUT)
-    watcher = Watcher(process, guards)
+    watcher = Watcher(process, guards, kill or kill_sandbox)
     feeder = Feeder(process.stdin, feed, watcher) if process.stdin and feed is not None else None
     try:
         tail = _pump(process.stdout, write)
@@ -69,16 +76,20 @@ def run(
     return Ended(_exit_code(process.returncode), tail)
 
 
-def stream(argv: Sequence[str], *, pass_fds: Sequence[int] = (), guards: Sequence[Guard] = ()) -> Iterable[bytes]:
+def stream(
+    argv: Sequence[str], *, pass_fds: Sequence[int] = (), guards: Sequence[Guard] = (), kill: Kill | None = None
+) -> Iterable[bytes]:
     """Run a sandbox and yield what it prints, as a generator that ends it when it is closed.
 
     Raises InfrastructureError when it fails or a guard stopped it: half of a stream is worth nothing.
     """
     process = _start(argv, pass_fds=pass_fds, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    watcher = Watcher(process, guards)
+    watcher = Watcher(process, guards, kill or kill_sandbox)
     try:
         while process.stdout and (chunk := process.stdout.read(READ_BYTES)):
             yield chunk
+        # What it still does at its end is not to count as having been broken off.
+        process.wait()
     finally:
         watcher.kill()
         process.wait()
@@ -160,10 +171,11 @@ class Feeder:
 class Watcher:
     """Asks the guards about a sandbox's tree at intervals, and ends the tree when one gives a reason."""
 
-    def __init__(self, process: subprocess.Popen[bytes], guards: Sequence[Guard]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], guards: Sequence[Guard], kill: Kill) -> None:
         self.reason: str | None = None
         self._process = process
         self._guards = guards
+        self._kill = kill
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
@@ -175,7 +187,7 @@ class Watcher:
 
     def kill(self) -> None:
         """End the sandbox with everything in it."""
-        kill_sandbox(self._process)
+        self._kill(self._process)
 
     def _run(self) -> None:
         try:
@@ -207,11 +219,28 @@ def kill_sandbox(process: subprocess.Popen[bytes]) -> None:
     if not inits:
         process.kill()
         return
+    if not _has_ended(process, KILL_TIMEOUT_S):
+        process.kill()
+
+
+def kill_contained(process: subprocess.Popen[bytes]) -> None:
+    """End what `contained` runs. It does so itself, as its children's end alone leaves others running; one of its
+
+    children may be doing just that. Told once, it may have been about to start the command.
+    """
     deadline = time.monotonic() + KILL_TIMEOUT_S
+    while time.monotonic() < deadline:
+        process.terminate()
+        if _has_ended(process, WATCH_INTERVAL_S):
+            return
+    process.kill()
+
+
+def _has_ended(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
     while process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    if process.poll() is None:
-        process.kill()
+    return process.poll() is not None
 
 
 def _kill(process: psutil.Process) -> None:

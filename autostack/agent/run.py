@@ -6,14 +6,17 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from autostack.agent import cache
 from autostack.agent.api import Api
+from autostack.agent.cgroups import make_group
 from autostack.agent.clone import Commit, clone
-from autostack.agent.collect import Output, collect
+from autostack.agent.collect import Known, Output, collect
 from autostack.agent.context import Build
 from autostack.agent.detect import Plan, make_plan
 from autostack.agent.errors import AttemptEnded, BuildFailed, InfrastructureError
@@ -23,17 +26,23 @@ from autostack.agent.guards import Cancelled, Deadline, Disk, Memory, Processes
 from autostack.agent.host import Host, Node, inspect_host
 from autostack.agent.logs import Log, Shipper
 from autostack.agent.mask import Masker
+from autostack.agent.network import Egress
 from autostack.agent.order import Order
+from autostack.agent.prefetch import Prefetch
 from autostack.agent.prepare import Installed, choose_node, install, with_tools
-from autostack.agent.runner import Runner
-from autostack.agent.sandbox import FIRST_UID, SOURCE, Sandbox, Workspace
+from autostack.agent.rules import read_rules, without_rules
+from autostack.agent.runner import Runner, can_isolate_networks
+from autostack.agent.sandbox import FIRST_EGRESS_UID, FIRST_UID, SOURCE, ContainersWorkspace, Sandbox, Workspace
 from autostack.agent.shelf import Shelf
 from autostack.agent.text import duration
-from autostack.agent.upload import upload
+from autostack.agent.unsandboxed import OpenWorkspace, warning_of, without_isolation
+from autostack.agent.upload import VariantGone, uploading
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Unpacked, `node_modules` are some times as large as their archive, and there may be those of a few projects.
 SHELF_FACTOR = 10
+# Of all that may be kept of mirrors, one has a quarter at most.
+MIRRORS = 4
 RENAME_REFUSED = b"EXDEV"
 BUILD_ENV = {"NEXT_TELEMETRY_DISABLED": "1", "ASTRO_TELEMETRY_DISABLED": "1", "GATSBY_TELEMETRY_DISABLED": "1"}
 
@@ -47,8 +56,10 @@ class Options:
     work_dir: Path
     tools_dir: Path
     modules_dir: Path | None = None
+    mirrors_dir: Path | None = None
     slot: int = 0
     ca_bundle: Path | None = None
+    allow_unsandboxed: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,15 +73,22 @@ class Built:
 def run(options: Options, bootstrap_token: str) -> None:
     """Fetch the order, build, report the end. Raises AttemptEnded or InfrastructureError if there is none."""
     host = inspect_host()
+    if options.allow_unsandboxed:
+        host = without_isolation(host, options.work_dir / "trial")
     api = Api(options.api_url, options.attempt_id, bootstrap_token, ca_bundle=options.ca_bundle)
-    workspace = Workspace(options.work_dir)
+    workspace = _workspace(options, host)
     try:
         order = api.fetch_order()
-        workspace.make(FIRST_UID + options.slot, as_root=host.is_root)
         _run_order(options, host, workspace, api, order)
     finally:
         workspace.remove()
         api.close()
+
+
+def _workspace(options: Options, host: Host) -> Workspace:
+    if host.unisolated:
+        return OpenWorkspace(options.work_dir)
+    return (ContainersWorkspace if host.is_container else Workspace)(options.work_dir)
 
 
 def _run_order(options: Options, host: Host, workspace: Workspace, api: Api, order: Order) -> None:
@@ -85,6 +103,10 @@ def _run_order(options: Options, host: Host, workspace: Workspace, api: Api, ord
     try:
         _see_through(build, shipper, lost)
     finally:
+        if build.runner.egress:
+            build.runner.egress.close()
+        if build.runner.sandbox.group:
+            build.runner.sandbox.group.close()
         if build.shelf:
             build.shelf.put_back()
 
@@ -93,6 +115,7 @@ def _see_through(build: Build, shipper: Shipper, lost: list[Exception]) -> None:
     """Build, and report the end. Raises the error that `lost` holds once web is no longer to be told anything."""
     shipper.start()
     try:
+        _make_room(build)
         reason, built = None, _build(build)
     except BuildFailed as failed:
         # Web says it in the log as it takes the end.
@@ -107,6 +130,19 @@ def _see_through(build: Build, shipper: Shipper, lost: list[Exception]) -> None:
         _save_caches(built)
 
 
+def _make_room(build: Build) -> None:
+    """Make the build's folders, when it is its turn."""
+    sandbox = build.runner.sandbox
+    if isinstance(sandbox.workspace, OpenWorkspace):
+        deadline = Deadline(build.order.limits.timeout_ms)
+
+        def must_stop() -> str | None:
+            return deadline.reason if deadline.has_passed or build.api.ended.is_set() else None
+
+        sandbox.workspace.take_turn(must_stop, lambda: build.log.line("Waiting for another build of this machine"))
+    sandbox.workspace.make(sandbox.uid, as_root=sandbox.host.is_root)
+
+
 def _make_build(options: Options, host: Host, workspace: Workspace, api: Api, order: Order, shipper: Shipper) -> Build:
     log = Log(
         shipper.put,
@@ -115,19 +151,46 @@ def _make_build(options: Options, host: Host, workspace: Workspace, api: Api, or
         max_log_bytes=order.limits.max_log_bytes,
         elapsed_ms=order.elapsed_ms,
     )
-    sandbox = Sandbox(host, workspace, FIRST_UID + options.slot, order.limits, options.ca_bundle)
+    group = make_group(order.limits)
+    sandbox = Sandbox(host, workspace, FIRST_UID + options.slot, order.limits, options.ca_bundle, group=group)
     guards = (
         Cancelled(api.ended),
         Deadline(order.limits.timeout_ms),
-        Processes(order.limits),
-        Memory(order.limits),
+        *([group] if group else [Processes(order.limits), Memory(order.limits)]),
         Disk(workspace.shared, order.limits),
     )
-    limit = SHELF_FACTOR * order.limits.max_cache_bytes
-    shelf = Shelf(options.modules_dir, limit) if options.modules_dir else None
-    if shelf:
-        shelf.prune()
-    return Build(order, api, log, Runner(sandbox, guards), options.tools_dir, shelf)
+    egress = _egress(options, host, log)
+    sandbox = replace(sandbox, shares_network=egress is None)
+    shelf, mirrors = _shelves(options, host, order)
+    return Build(order, api, log, Runner(sandbox, guards, egress), options.tools_dir, shelf, mirrors)
+
+
+def _shelves(options: Options, host: Host, order: Order) -> tuple[Shelf | None, Shelf | None]:
+    """Return what this machine keeps: `node_modules`, and mirrors. A container lasts for one build."""
+    if host.is_container:
+        return None, None
+    limits = order.limits
+    of_modules, of_mirrors = SHELF_FACTOR * limits.max_cache_bytes, limits.max_mirrors_bytes
+    shelf = Shelf(options.modules_dir, of_modules) if options.modules_dir else None
+    mirrors = Shelf(options.mirrors_dir, of_mirrors, of_mirrors // MIRRORS) if options.mirrors_dir else None
+    for kept in filter(None, (shelf, mirrors)):
+        kept.prune()
+    return shelf, mirrors
+
+
+def _egress(options: Options, host: Host, log: Log) -> Egress | None:
+    """Return the build's way out; in a container of its own it has the container's, whose surroundings guard it."""
+    if host.is_container:
+        if warning := warning_of(host):
+            log.line(warning, "warning")
+        return None
+    uid = FIRST_EGRESS_UID + options.slot
+    egress = Egress(lambda text: log.line(text, "warning"), options.ca_bundle, uid)
+    if not options.allow_unsandboxed or can_isolate_networks(egress):
+        return egress
+    egress.close()
+    log.line("This machine makes no networks for builds: this one reaches all that the machine does", "warning")
+    return None
 
 
 def _secrets(order: Order) -> dict[str, str]:
@@ -154,19 +217,51 @@ class _RenameRefused(Exception):
 
 
 def _build_once(build: Build) -> Built:
+    with _asking_for_known(build) as known:
+        with _prefetching(build) as ready:
+            plan, installed, env = _make_ready(ready)
+        _run_build_command(installed.build, plan, env)
+        _deliver(installed.build, plan, known)
+    return Built(plan, installed)
+
+
+@contextmanager
+def _asking_for_known(build: Build) -> Iterator[Future[Known]]:
+    """Give what the build before left in the store, which is asked for while this one builds."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="known")
+    try:
+        yield pool.submit(lambda: Known.of(build.api.previous()))
+    finally:
+        # Nobody waits for it where there is nothing to deliver.
+        pool.shutdown(wait=False)
+
+
+@contextmanager
+def _prefetching(build: Build) -> Iterator[Build]:
+    """Give the build with what it will probably want of caches on its way."""
+    most = build.order.limits.max_cache_bytes
+    if not most:
+        yield build
+        return
+    prefetch = Prefetch(build.api, build.shelf, build.runner.sandbox.workspace.spool, most)
+    try:
+        yield replace(build, prefetch=prefetch)
+    finally:
+        prefetch.close()
+
+
+def _make_ready(build: Build) -> tuple[Plan, Installed, Mapping[str, str]]:
+    """Clone, detect and install; return what was detected, the build with its dependencies, and its variables."""
     commit = clone(build)
     plan = make_plan(build.source, build.order.settings)
     build.log.line(f"Detected {plan.title}")
     node = None if plan.is_static else choose_node(build, plan)
     _report_source(build, plan, commit, node)
-    installed = Installed(build, None)
-    if node:
-        build = with_tools(build, plan, node)
-        env = _environment(build, commit)
-        installed = install(build, plan, node, env)
-        _run_build_command(installed.build, plan, env)
-    _deliver(installed.build, plan)
-    return Built(plan, installed)
+    if node is None:
+        return plan, Installed(build, None), {}
+    build = with_tools(build, plan, node)
+    env = _environment(build, commit)
+    return plan, install(build, plan, node, env), env
 
 
 def _report_source(build: Build, plan: Plan, commit: Commit, node: Node | None) -> None:
@@ -233,7 +328,7 @@ def find_output(source: Path, plan: Plan) -> PurePosixPath:
     raise BuildFailed(f"The build made no output folder: looked for {names}" + (f". {hint}" if hint else ""))
 
 
-def _deliver(build: Build, plan: Plan) -> None:
+def _deliver(build: Build, plan: Plan, asked: Future[Known]) -> None:
     folder = find_output(build.source, plan)
     sandbox = build.runner.sandbox
     output = Output(
@@ -243,10 +338,26 @@ def _deliver(build: Build, plan: Plan) -> None:
         uid=sandbox.uid if sandbox.host.is_root else None,
         is_root=folder in (PurePosixPath(), plan.root),
     )
-    files = collect(output, sandbox.workspace.spool, build.log.line)
-    sent, total = upload(build.api, output, files)
+    rules = read_rules(build, plan, output)
+    known = asked.result()
+    try:
+        sent, total = _send(build, output, rules, known)
+    except VariantGone:
+        # What the build before had packed or compressed was deleted just now.
+        sent, total = _send(build, output, rules, replace(known, variants={}, packed={}))
     stored = f" ({total - sent:,} were already stored)" if sent < total else ""
     build.log.line(f"Uploaded {sent:,} of {total:,} files{stored}")
+
+
+def _send(build: Build, output: Output, rules: Mapping[str, str], known: Known) -> tuple[int, int]:
+    """Read the output and upload it; return how many files were sent, and how many there are."""
+    with uploading(build.api, output, known.stored) as uploads:
+        files = []
+        spool = build.runner.sandbox.workspace.spool
+        for file in without_rules(collect(output, spool, build.log.line, known), output):
+            uploads.offer(file)
+            files.append(file)
+        return uploads.finish(files, rules, build.log.line)
 
 
 def _save_caches(built: Built) -> None:

@@ -2,21 +2,28 @@
 
 As root, bwrap makes the mounts without a user namespace and setpriv then becomes an unused user; with a user
 namespace alone, user code would stay uid 0 of the host. As an ordinary user, a user namespace is all there is.
+In a container of the build's own, which may mount nothing, `contained` stands in bwrap's place.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autostack.agent import join
+from autostack.agent.cgroups import OWN_PROCESSES, Group
 from autostack.agent.files import remove_tree
 from autostack.agent.host import Host
+from autostack.agent.network import Entrance
 from autostack.agent.order import Limits
 
 FIRST_UID = 64_000
+# Of the way out of the sandbox of each.
+FIRST_EGRESS_UID = 62_000
 SOURCE = "/build"
 HOME = "/home/build"
 COMMAND = "/run/autostack/command"
@@ -24,13 +31,18 @@ CA_BUNDLE = "/etc/autostack/ca.pem"
 SHM_BYTES = 64 * 1024 * 1024
 MAX_OPEN_FILES = 16_384
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+# Names are looked up outside: what the machine itself is told of them would be no use in here.
+NETWORK_FILES = {
+    "hosts": "127.0.0.1 localhost build\n::1 localhost\n",
+    "resolv.conf": "nameserver 127.0.0.1\noptions timeout:10\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+}
+ETC_FILES = ("passwd", "group", *NETWORK_FILES)
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders of one attempt. `source`, `home`, `tmp` and `modules` belong to the sandbox's user, the rest to the
-    agent.
-    """
+    """The folders of one attempt. `spool` and `etc` belong to the agent, the others to the sandbox's user."""
 
     root: Path
 
@@ -50,6 +62,11 @@ class Workspace:
     def modules(self) -> Path:
         """The `node_modules` that lie beneath the clone, where they are not in it."""
         return self.root / "modules"
+
+    @property
+    def mirror(self) -> Path:
+        """The repository's mirror, while the clone is made. No user code sees it."""
+        return self.root / "mirror"
 
     @property
     def overlay(self) -> Path:
@@ -73,18 +90,17 @@ class Workspace:
         """Make the folders anew, so that nothing of an earlier build is in them."""
         self.remove()
         self.root.mkdir(parents=True, exist_ok=True)
-        for folder in self._all:
+        for folder in (*self.shared, self.overlay, self.mirror):
+            self.make_folder(folder, uid, as_root=as_root)
+        for folder in (self.etc, self.spool):
             folder.mkdir(mode=0o700)
-        if as_root:
-            for folder in (*self.shared, self.overlay):
-                os.chown(folder, uid, uid)
         self._write_names(uid)
 
-    def make_modules(self, uid: int, *, as_root: bool) -> None:
-        """Make the folder of `modules` anew, after it was moved away or deleted."""
-        self.modules.mkdir(mode=0o700, exist_ok=True)
+    def make_folder(self, folder: Path, uid: int, *, as_root: bool) -> None:
+        """Make one of the user's folders, or make it again after it was moved away or deleted."""
+        folder.mkdir(mode=0o700, exist_ok=True)
         if as_root:
-            os.chown(self.modules, uid, uid)
+            os.chown(folder, uid, uid)
 
     def remove(self) -> None:
         """Delete the folders. Raises OSError."""
@@ -92,14 +108,32 @@ class Workspace:
 
     @property
     def _all(self) -> tuple[Path, ...]:
-        return (*self.shared, self.overlay, self.etc, self.spool)
+        return (*self.shared, self.overlay, self.mirror, self.etc, self.spool)
 
     def _write_names(self, uid: int) -> None:
         """Node and git ask for the user's name: a passwd file with nobody else in it."""
         (self.etc / "passwd").write_text(f"root:x:0:0::/:/bin/false\nbuild:x:{uid}:{uid}::{HOME}:/bin/sh\n")
         (self.etc / "group").write_text(f"root:x:0:\nbuild:x:{uid}:\n")
-        for name in ("passwd", "group"):
+        for name, text in NETWORK_FILES.items():
+            (self.etc / name).write_text(text)
+        for name in ETC_FILES:
             (self.etc / name).chmod(0o644)
+
+
+class ContainersWorkspace(Workspace):
+    """The folders in a container of the build's own: they are where user code sees them."""
+
+    @property
+    def source(self) -> Path:
+        return Path(SOURCE)
+
+    @property
+    def home(self) -> Path:
+        return Path(HOME)
+
+    @property
+    def tmp(self) -> Path:
+        return Path("/tmp")  # noqa: S108 - the build's own
 
 
 @dataclass(frozen=True)
@@ -108,7 +142,8 @@ class Sandbox:
 
     `readable` maps paths in the sandbox to paths of the host; `search` is put in front of PATH. `layered`: the clone
     lies above the workspace's `modules`, which no build can change: what it writes there goes to the clone's folder.
-    `at_source` is another folder in the clone's place.
+    `at_source` is another folder in the clone's place. `shares_network`: the machine's network is the sandbox's too.
+    `group`: the control group that it runs in, where the machine lets us make one.
     """
 
     host: Host
@@ -120,16 +155,18 @@ class Sandbox:
     search: Sequence[str] = ()
     layered: bool = False
     at_source: Path | None = None
+    shares_network: bool = False
+    group: Group | None = None
 
     def environment(self) -> dict[str, str]:
         """Return the variables that every program in the sandbox gets. None of ours is among them."""
         names = {
-            "HOME": HOME,
+            "HOME": str(self.workspace.home) if self.host.is_container else HOME,
             "USER": "build",
             "LOGNAME": "build",
             "PATH": ":".join((*self.search, DEFAULT_PATH)),
             "LANG": "C.UTF-8",
-            "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own
+            "TMPDIR": str(self.workspace.tmp) if self.host.is_container else "/tmp",  # noqa: S108 - the sandbox's own
             "CI": "1",
             "AUTOSTACK": "1",
         }
@@ -138,15 +175,29 @@ class Sandbox:
         return names
 
 
-def build_argv(sandbox: Sandbox, *, command_fd: int, seccomp_fd: int | None, folder: str = SOURCE) -> list[str]:
+def build_argv(
+    sandbox: Sandbox,
+    *,
+    command_fd: int,
+    seccomp_fd: int | None,
+    folder: str = SOURCE,
+    entrance: Entrance | None = None,
+) -> list[str]:
     """Return the command line that runs the script behind `command_fd` in `sandbox`, in `folder`.
+
+    Without an `entrance` to a network there is one with nothing in it.
 
     Variables and the command are in the script, not here: a command line can be read by every user of the host.
     """
+    groups = sandbox.group.folders if sandbox.group else ()
+    if sandbox.host.bwrap is None:
+        return [*join.command_line(groups, None, None), *_contained(sandbox, command_fd, seccomp_fd, folder)]
     return [
+        *join.command_line(groups, entrance.user if entrance else None, entrance.net if entrance else None),
         *_without_capabilities(sandbox.host),
         sandbox.host.bwrap,
         *_namespaces(sandbox),
+        *([] if entrance or sandbox.shares_network else ["--unshare-net"]),
         *_mounts(sandbox, command_fd),
         *(["--seccomp", str(seccomp_fd)] if seccomp_fd is not None else []),
         *("--chdir", folder, "--"),
@@ -171,6 +222,23 @@ def join_commands(commands: Iterable[Sequence[str]]) -> str:
     return " &&\n".join(shlex.join(command) for command in commands)
 
 
+def _contained(sandbox: Sandbox, command_fd: int, seccomp_fd: int | None, folder: str) -> list[str]:
+    """Where nothing can be mounted, what lies elsewhere is linked to its place."""
+    links = {**({CA_BUNDLE: str(sandbox.ca_bundle)} if sandbox.ca_bundle else {}), **sandbox.readable}
+    # Elsewhere when it is not the clone: a package manager is installed in a room of its own.
+    where = f"{sandbox.workspace.source}{folder.removeprefix(SOURCE)}"
+    return [
+        *(sys.executable, "-I", "-m", "autostack.agent.contained", "--uid", str(sandbox.uid)),
+        *("--script", COMMAND, "--script-fd", str(command_fd)),
+        *(["--seccomp-fd", str(seccomp_fd)] if seccomp_fd is not None else []),
+        *(word for path, target in links.items() for word in ("--link", target, path)),
+        *("--chdir", where, "--"),
+        *_limits(sandbox),
+        *_identity(sandbox),
+        *("/bin/sh", COMMAND),
+    ]
+
+
 def _without_capabilities(host: Host) -> list[str]:
     # As an ordinary user bwrap refuses to start with a capability that a service manager gave us, such as that to
     # listen on port 80.
@@ -188,8 +256,8 @@ def _mounts(sandbox: Sandbox, command_fd: int) -> list[str]:
     workspace = sandbox.workspace
     readable = {
         **sandbox.host.readable,
-        "/etc/passwd": str(workspace.etc / "passwd"),
-        "/etc/group": str(workspace.etc / "group"),
+        **{f"/etc/{name}": str(workspace.etc / name) for name in ETC_FILES},
+        **(_network_files() if sandbox.shares_network else {}),
         **({CA_BUNDLE: str(sandbox.ca_bundle)} if sandbox.ca_bundle else {}),
         **sandbox.readable,
     }
@@ -205,6 +273,11 @@ def _mounts(sandbox: Sandbox, command_fd: int) -> list[str]:
         *("--perms", "0555", "--ro-bind-data", str(command_fd), COMMAND),
         *("--remount-ro", "/dev", "--remount-ro", "/"),
     ]
+
+
+def _network_files() -> dict[str, str]:
+    """Return the machine's own. A link (resolv.conf often is one) is bound as the file that it leads to."""
+    return {path: os.path.realpath(path) for name in NETWORK_FILES if os.path.exists(path := f"/etc/{name}")}
 
 
 def _clone(sandbox: Sandbox) -> list[str]:
@@ -223,9 +296,11 @@ def _parents(paths: Iterable[str]) -> list[str]:
 
 def _limits(sandbox: Sandbox) -> list[str]:
     limits = sandbox.limits
+    # A group's limit comes first: it counts this build alone, and how often it refused.
+    processes = limits.max_processes + (OWN_PROCESSES if sandbox.group else 0)
     return [
         sandbox.host.prlimit,
-        f"--nproc={limits.max_processes}",
+        f"--nproc={processes}",
         f"--fsize={limits.max_disk_bytes}",
         f"--nofile={MAX_OPEN_FILES}",
         "--core=0",

@@ -1,7 +1,8 @@
-"""Unpacked `node_modules` that outlast a build on this machine, so that the next one need not unpack them again.
+"""Folders that outlast a build on this machine: unpacked `node_modules`, and mirrors of repositories.
 
-A folder is at one place at a time: on the shelf, or with the one build that took it. Web decides who may take it: each
-has the tag of the archive that it came from, which web gives to those who may read that archive, and to nobody else.
+A folder is at one place at a time: on the shelf, or with the one build that took it. Who may take it
+is decided by its tag: that of the archive that it came from, which web gives to those who may read that archive and to
+nobody else, or that of the project whose mirror it is.
 What fails here is as if there were nothing: a build then takes longer.
 """
 
@@ -24,7 +25,7 @@ MAX_FOLDERS = 100
 MAX_AGE_S = 7 * 86_400
 # What a filesystem has for each file that it has room for: many empty files are as bad as a large one.
 BYTES_PER_INODE = 16_384
-NAME = re.compile(r"(modules-[0-9a-f]{40})\.([0-9a-f]{64})\.([0-9]{1,15})")
+NAME = re.compile(r"([a-z]+-[0-9a-f]{40})\.([0-9a-f]{64})\.([0-9]{1,15})")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -40,21 +41,31 @@ class Entry:
 
 
 class Shelf:
-    """Folders by cache key and tag, the oldest let go of when together they are larger than `max_bytes`.
+    """Folders by key and tag, the oldest let go of when together they are larger than `max_bytes`.
+
+    None of them is larger than `max_folder_bytes`.
 
     `root` must be on the filesystem of the builds' own folders: what is moved here and back is never copied.
     """
 
-    def __init__(self, root: Path, max_bytes: int) -> None:
+    def __init__(self, root: Path, max_bytes: int, max_folder_bytes: int | None = None) -> None:
         self._root = root
         # What was not on the disk yet when a machine stopped is empty files now: nothing outlasts a start.
         self._folder = root / BOOT_ID.read_text().strip()
         self._max_bytes = max_bytes
+        self._max_folder_bytes = max_bytes if max_folder_bytes is None else max_folder_bytes
         self._kept: dict[Path, str] = {}
 
     def tags(self, key: str) -> list[str]:
         """Return the tags of the folders that are there for a key."""
         return [entry.tag for entry in self._entries() if entry.key == key]
+
+    def takes(self, folder: Path) -> bool:
+        """Tell whether a folder is small enough."""
+        try:
+            return _size(folder, self._max_folder_bytes) > 0
+        except (OSError, Unwalkable):
+            return False
 
     def take(self, key: str, tag: str, target: Path, uid: int | None) -> bool:
         """Move a folder to `target`, which is empty, for `uid` until `put_back`; return whether it still was there.
@@ -87,7 +98,7 @@ class Shelf:
             try:
                 self._put(name, folder)
             except (OSError, Unwalkable) as error:
-                print(f"node_modules were not kept: {error}", file=sys.stderr)
+                print(f"a folder was not kept: {error}", file=sys.stderr)
         self._kept.clear()
 
     def prune(self) -> None:
@@ -110,7 +121,7 @@ class Shelf:
             remove_tree(gone)
 
     def _put(self, name: str, folder: Path) -> None:
-        size = _size(folder, self._max_bytes)
+        size = _size(folder, self._max_folder_bytes)
         # The last one to be let go of.
         os.utime(folder)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -15,7 +15,6 @@ from autostack.agent.detect import PackageManager
 from autostack.agent.errors import BuildFailed
 from autostack.agent.files import UnsafePath, read_bytes
 from autostack.agent.host import Node
-from autostack.agent.sandbox import SOURCE
 
 TOOLS = "/opt/autostack/tools"
 NODE = "/opt/autostack/node"
@@ -43,7 +42,7 @@ class Tool:
     def install_command(self) -> list[str]:
         scripts = [] if self.name == "bun" else ["--ignore-scripts"]
         quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
-        return ["npm", "install", "--prefix", SOURCE, *scripts, *quiet, f"{self.package}@{self.version}"]
+        return ["npm", "install", "--prefix", ".", *scripts, *quiet, f"{self.package}@{self.version}"]
 
 
 def needed_tool(manager: PackageManager, npm_version: str | None = None) -> Tool | None:

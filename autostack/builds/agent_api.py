@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, jsonify, make_response, request
 from werkzeug.http import quote_etag
 
+from autostack.agent.api import NONCE_HEADER
 from autostack.builds import artifacts, caches, service
 from autostack.builds.artifacts import Wanted
 from autostack.builds.models import BuildAttempt
-from autostack.builds.schemas import BatchIn, FilesIn, FinishIn, SourceIn
+from autostack.builds.schemas import BatchIn, BlobsIn, FilesIn, FinishIn, SourceIn
 from autostack.errors import Invalid, Unauthorized
-from autostack.extensions import csrf, db, settings
+from autostack.extensions import csrf, db, settings, store
+from autostack.settings import MB
+from autostack.sites.rules.compile import compile_rules
 from autostack.web.access import by_agent_token
 from autostack.web.schemas import Model, read_json
 
@@ -23,6 +26,7 @@ csrf.exempt(api)
 
 CACHE_KEY = re.compile(r"[a-z0-9-]{1,100}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+NONCE = re.compile(r"[A-Za-z0-9_-]{32,200}")
 STREAM_BYTES = 256 * 1024
 # 20,000 files with long paths and three variants each.
 MAX_LISTING_BYTES = 128_000_000
@@ -34,7 +38,7 @@ MAX_BATCH_BYTES = 16_000_000
 @api.get("")
 @by_agent_token
 def order(id: uuid.UUID) -> Response:
-    return jsonify(service.take_order(id, _token()))
+    return jsonify(service.take_order(id, _token(), _nonce()))
 
 
 @api.post("/logs")
@@ -59,11 +63,29 @@ def tell_source(id: uuid.UUID) -> Response:
 def list_files(id: uuid.UUID) -> Response:
     request.max_content_length = MAX_LISTING_BYTES
     attempt, given = _hear(id, FilesIn)
-    project_id, deployment_id = attempt.deployment.project_id, attempt.deployment_id
+    scope, deployment_id = service.scope_of(attempt), attempt.deployment_id
     # No connection of the pool, and no lock, waits for the store.
     db.session.commit()
-    wanted = artifacts.propose(project_id, deployment_id, id, given.files)
-    return jsonify(uploads=[_upload(id, blob) for blob in wanted])
+    compiled = compile_rules(given.rules.sources(), settings().country_header)
+    wanted = artifacts.propose(scope, deployment_id, id, given.files, compiled.rules)
+    return jsonify(uploads=[_upload(id, blob) for blob in wanted], notes=compiled.notes)
+
+
+@api.get("/previous")
+@by_agent_token
+def read_previous(id: uuid.UUID) -> Response:
+    scope = service.caches_of(id, _token(), writing=False)
+    return Response(artifacts.previous(scope), mimetype="application/json")
+
+
+@api.post("/blobs")
+@by_agent_token
+def invite_blobs(id: uuid.UUID) -> Response:
+    attempt, given = _hear(id, BlobsIn)
+    project_id = attempt.deployment.project_id
+    # What comes by way of web is counted as it comes.
+    artifacts.count_sent(attempt, sum(blob.size for blob in given.blobs) if store().can_sign else 0)
+    return jsonify(uploads=[_upload(id, blob) for blob in artifacts.invite(project_id, given.blobs)])
 
 
 @api.put("/blobs/<sha256>")
@@ -71,11 +93,20 @@ def list_files(id: uuid.UUID) -> Response:
 def put_blob(id: uuid.UUID, sha256: str) -> Response:
     if not SHA256.fullmatch(sha256):
         raise Invalid.field("sha256", "must be 64 lower-case hex digits")
-    project_id = service.speaking(id, _token()).deployment.project_id
-    # No connection of the pool, and no lock, waits for the upload.
-    db.session.commit()
+    attempt = service.speaking(id, _token())
+    project_id = attempt.deployment.project_id
+    # Commits: no connection of the pool, and no lock, waits for the upload.
+    artifacts.count_sent(attempt, request.content_length or settings().max_file_size_mb * MB)
     artifacts.receive(project_id, sha256, _body())
     return make_response("", 204)
+
+
+@api.get("/cache")
+@by_agent_token
+def guess_cache(id: uuid.UUID) -> Response:
+    scope = service.caches_of(id, _token(), writing=False)
+    db.session.commit()
+    return jsonify(likely=caches.likely(scope))
 
 
 @api.get("/cache/<key>")
@@ -129,6 +160,14 @@ def _token() -> str:
     if given is None or given.type != "bearer" or not given.token:
         raise Unauthorized("An agent says its attempt's token.")
     return given.token
+
+
+def _nonce() -> str | None:
+    """Return what tells this agent from others that have its token; None from an image older than this."""
+    nonce = request.headers.get(NONCE_HEADER)
+    if nonce is not None and not NONCE.fullmatch(nonce):
+        raise Invalid.field(NONCE_HEADER, "must be 32 to 200 of A-Z, a-z, 0-9, _ and -")
+    return nonce
 
 
 def _upload(id: uuid.UUID, wanted: Wanted) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from autostack.extensions import settings, store
 from autostack.settings import MB
 from autostack.sites import keys
 from autostack.sites.errors import ObjectNotFound
+from autostack.sites.store import Listed
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,16 @@ def find(scope: Scope, key: str) -> Cache:
     raise _not_found()
 
 
+def likely(scope: Scope) -> str | None:
+    """Return the key of the `node_modules` that were saved last: of the branch, else of the production branch."""
+    names = [found.key.rpartition("/")[2] for found in _newest_first(scope.project_id)]
+    for branch in (scope.branch, scope.production_branch):
+        modules = re.compile(rf"{_folder(branch)}-(modules-[a-z0-9-]+)\.tar\.zst")
+        if match := next(filter(None, map(modules.fullmatch, names)), None):
+            return match[1]
+    return None
+
+
 def write(scope: Scope, key: str, chunks: Iterable[bytes]) -> str | None:
     """Store a cache for the build's own branch, and let go of the oldest where there are too many; return its tag.
 
@@ -54,19 +66,22 @@ def write(scope: Scope, key: str, chunks: Iterable[bytes]) -> str | None:
     """
     most, name = settings().max_cache_size_mb * MB, _name(scope, scope.branch, key)
     store().put_stream(name, _bounded(chunks, most))
-    _prune(str(scope.project_id), most)
+    _prune(scope.project_id, most)
     version = store().version(name)
     return _tag(name, version) if version else None
 
 
-def _prune(project_id: str, most: int) -> None:
+def _prune(project_id: uuid.UUID, most: int) -> None:
     """Keep a project's newest caches within the limit that one of them has, three times over."""
     kept = 0
-    newest_first = sorted(store().objects(keys.caches(project_id)), key=lambda found: found.modified, reverse=True)
-    for found in newest_first:
+    for found in _newest_first(project_id):
         kept += found.size
         if kept > 3 * most:
             store().delete(found.key)
+
+
+def _newest_first(project_id: uuid.UUID) -> list[Listed]:
+    return sorted(store().objects(keys.caches(str(project_id))), key=lambda found: found.modified, reverse=True)
 
 
 def _bounded(chunks: Iterable[bytes], most: int) -> Iterator[bytes]:
@@ -88,6 +103,9 @@ def _tag(name: str, version: str) -> str:
 
 
 def _name(scope: Scope, branch: str | None, key: str) -> str:
+    return keys.cache(str(scope.project_id), f"{_folder(branch)}-{key}")
+
+
+def _folder(branch: str | None) -> str:
     # A branch's builds never write what another branch's read: a hostile pull request would poison production.
-    folder = hashlib.sha256((branch or "").encode()).hexdigest()[:16]
-    return keys.cache(str(scope.project_id), f"{folder}-{key}")
+    return hashlib.sha256((branch or "").encode()).hexdigest()[:16]

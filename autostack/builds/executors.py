@@ -22,7 +22,6 @@ from autostack.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
 
-LOCAL = "local"
 MAX_SLOTS = 1_000
 # What the agent needs of our environment: where programs and certificates are. No address or secret of a service.
 PASSED_ON = ("PATH", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "VIRTUAL_ENV")
@@ -50,6 +49,8 @@ def _run_agent(attempt: OpenedAttempt, settings: Settings, slot: int, work_dir: 
     command += ["--attempt", str(attempt.id), "--work-dir", str(work_dir), "--slot", str(slot)]
     command += ["--tools-dir", str(settings.data_dir.absolute() / "tools")]
     command += ["--modules-dir", str(settings.data_dir.absolute() / "modules")]
+    command += ["--mirrors-dir", str(settings.data_dir.absolute() / "mirrors")]
+    command += ["--allow-unsandboxed"] if settings.allow_unsandboxed_builds else []
     env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     agent = child.start(command, env=env, cwd=work_dir, stdin=subprocess.PIPE)
     assert agent.stdin is not None  # noqa: S101 - it is a pipe

@@ -8,24 +8,30 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import exists, func, select, update
 
 from autostack.builds import dispatch
 from autostack.builds.caches import Scope
 from autostack.builds.models import BuildAttempt, Outcome
+from autostack.builds.own_services import own_services
 from autostack.deployments import events, lifecycle, logs
 from autostack.deployments.logs import Line
 from autostack.deployments.models import Deployment
 from autostack.deployments.status import LogLevel, Status
+from autostack.ecs_settings import TaskSize
 from autostack.encryption import Cipher
 from autostack.errors import Conflict, Unauthorized
 from autostack.extensions import db, rowcount, settings
+from autostack.github import service as github
 from autostack.projects import repository as repositories
 from autostack.queue import CONTROL, enqueue
 from autostack.settings import MB, Settings
+
+log = structlog.stdlib.get_logger(__name__)
 
 PUBLISH = "autostack.deployments.jobs.publish"
 MAX_LINE_BYTES = 10_000
@@ -33,6 +39,13 @@ MAX_LINE_BYTES = 10_000
 OWN_WORDS_BYTES = MB
 # How long after its end a build that went well may save its caches.
 CACHE_GRACE_S = 900
+# However often ECS had no place for a build, it is asked again after this long.
+LONGEST_PAUSE_S = 600
+# What a build's agent and the machine's system take of a task's memory; they and the image, packed and unpacked, of
+# its disk.
+AGENT_MIB, MIB = 512, 2**20
+IMAGE_GIB, GIB = 5, 2**30
+TAKEN_TWICE = "The build's order was asked for by another than its agent"
 
 
 class AttemptEnded(Conflict):
@@ -62,15 +75,21 @@ def open_attempt(deployment_id: uuid.UUID, executor: str, id: uuid.UUID | None =
     if not rowcount(db.session.execute(claim)):
         db.session.rollback()
         return None
-    number = attempts_of(deployment_id) + 1
-    db.session.add(
-        BuildAttempt(
-            id=id, deployment_id=deployment_id, number=number, executor=executor, bootstrap_token_hash=_hash(token)
-        )
-    )
-    events.note("attempt opened", deployment_id=str(deployment_id), attempt_id=str(id), number=number)
+    note_opened(id, deployment_id, attempts_of(deployment_id) + 1, executor, token)
     db.session.commit()
     return OpenedAttempt(id, token)
+
+
+def note_opened(
+    id: uuid.UUID, deployment_id: uuid.UUID, number: int, executor: str, token: str, size: TaskSize | None = None
+) -> None:
+    """Add the attempt by which a deployment was claimed; `size` is that of a machine of its own. The caller commits."""
+    attempt = BuildAttempt(id=id, deployment_id=deployment_id, number=number, executor=executor)
+    attempt.bootstrap_token_hash = _hash(token)
+    if size is not None:
+        attempt.memory_mib, attempt.disk_gib = size.memory_mib, size.disk_gib
+    db.session.add(attempt)
+    events.note("attempt opened", deployment_id=str(deployment_id), attempt_id=str(id), number=number)
 
 
 def attempts_of(deployment_id: uuid.UUID) -> int:
@@ -79,21 +98,26 @@ def attempts_of(deployment_id: uuid.UUID) -> int:
     return db.session.scalar(counted) or 0
 
 
-def take_order(attempt_id: uuid.UUID, bootstrap_token: str) -> dict[str, Any]:
+def take_order(attempt_id: uuid.UUID, bootstrap_token: str, nonce: str | None) -> dict[str, Any]:
     """Return the order for an attempt, with its working token; the deployment is building from now on.
 
-    The bootstrap token is good until the working token is first used, so that a lost answer can be asked for again.
+    The bootstrap token is good once. A lost answer can be asked for again with the same nonce, until the working token
+    is used; without one it cannot. Somebody else who asks has the token, or was first: nobody builds on with it.
     Raises Unauthorized, AttemptEnded.
     """
     attempt = _locked(attempt_id)
     if attempt is None or not _matches(bootstrap_token, attempt.bootstrap_token_hash):
         raise Unauthorized("The token is not this attempt's.")
     deployment = _current(attempt)
+    if attempt.token_hash is not None and not _asks_again(attempt, nonce):
+        log.warning("an order was asked for twice", attempt_id=str(attempt_id))
+        lose(attempt_id, TAKEN_TWICE)
+        raise AttemptEnded("The order was fetched already, and not by you.")
     if attempt.heartbeats:
         raise AttemptEnded("The order was fetched already.")
     lifecycle.move(deployment.id, Status.BUILDING, attempt_id=attempt.id)
     token = secrets.token_urlsafe(32)
-    attempt.token_hash = _hash(token)
+    attempt.token_hash, attempt.nonce_hash = _hash(token), _hash(nonce) if nonce else None
     db.session.commit()
     return {"token": token, **_order(attempt, deployment, settings())}
 
@@ -122,6 +146,11 @@ def caches_of(attempt_id: uuid.UUID, token: str, *, writing: bool) -> Scope:
     attempt = _verified(db.session.get(BuildAttempt, attempt_id), token)
     if not (writing and _ended_well_lately(attempt)):
         _current(attempt)
+    return scope_of(attempt)
+
+
+def scope_of(attempt: BuildAttempt) -> Scope:
+    """Return whose earlier work an attempt may build upon: its project's, its branch's and production's."""
     deployment = attempt.deployment
     return Scope(deployment.project_id, deployment.branch, deployment.project.branch)
 
@@ -144,6 +173,7 @@ def record_source(attempt: BuildAttempt, source: Mapping[str, str | None], detec
         if value:
             setattr(deployment, column, value)
     deployment.detected = dict(detected)
+    events.outdated(deployment.user_id)
     db.session.commit()
 
 
@@ -163,15 +193,18 @@ def finish(attempt_id: uuid.UUID, token: str, outcome: Outcome, reason: str | No
     db.session.commit()
     if outcome is Outcome.BUILT:
         enqueue(CONTROL, PUBLISH, str(attempt.deployment_id))
+    dispatch.tell_of_room()
 
 
-def lose(attempt_id: uuid.UUID, reason: str, *, again: bool = True) -> None:
+def lose(attempt_id: uuid.UUID, reason: str, *, again: bool = True, heartbeats: int | None = None) -> None:
     """End an attempt whose agent is gone: the deployment is queued again, or fails when it was tried often enough.
 
-    `again` False fails it at once. Nothing happens if the attempt has ended. Commits.
+    `again` False fails it at once. `heartbeats` is how many the agent had when it was found silent. Nothing happens if
+    the attempt has ended, or its agent was heard since. Commits.
     """
     attempt = _locked(attempt_id)
-    if attempt is None or attempt.ended_at is not None:
+    was_heard = attempt is not None and heartbeats is not None and attempt.heartbeats != heartbeats
+    if attempt is None or was_heard or attempt.ended_at is not None:
         db.session.rollback()
         return
     deployment = attempt.deployment
@@ -181,6 +214,34 @@ def lose(attempt_id: uuid.UUID, reason: str, *, again: bool = True) -> None:
         _requeue(deployment, attempt.id, reason)
     elif is_current:
         fail(deployment, reason, attempt.id)
+    db.session.commit()
+    dispatch.tell_of_room()
+
+
+def withdraw(attempt_id: uuid.UUID, reason: str, *, pause_s: int = 0, most: int | None = None) -> None:
+    """Take back an attempt that never began: its deployment waits on, and says for what.
+
+    It is not tried again for `pause_s`, doubled with each refusal. With `most`, so many refusals fail it. Nothing
+    happens if the attempt has begun or ended, or has a task that is not known to be over. Commits.
+    """
+    attempt = _locked(attempt_id)
+    has_task = attempt is not None and attempt.task is not None and not attempt.task_over
+    if attempt is None or has_task or attempt.ended_at is not None or attempt.token_hash is not None:
+        db.session.rollback()
+        return
+    deployment = attempt.deployment
+    deployment.refusals += most is not None
+    if most is not None and deployment.refusals >= most:
+        _end(attempt, Outcome.LOST, reason)
+        fail(deployment, reason, attempt.id)
+    elif deployment.state is Status.QUEUED:
+        db.session.delete(attempt)
+        deployment.attempt_id, deployment.reason = None, reason
+        held_s = min(pause_s * 2 ** max(0, deployment.refusals - 1), LONGEST_PAUSE_S)
+        deployment.held_until = datetime.now(UTC) + timedelta(seconds=held_s)
+        events.changed(deployment.id)
+        events.outdated(deployment.user_id)
+        events.note("attempt withdrawn", deployment_id=str(deployment.id), attempt_id=str(attempt_id), reason=reason)
     db.session.commit()
 
 
@@ -209,6 +270,10 @@ def _freed(deployment: Deployment, attempt_id: uuid.UUID, reason: str) -> bool:
         Deployment.id == deployment.id, Deployment.attempt_id == attempt_id, Deployment.status == Status.QUEUED
     )
     return bool(rowcount(db.session.execute(still_queued.values(attempt_id=None))))
+
+
+def _asks_again(attempt: BuildAttempt, nonce: str | None) -> bool:
+    return nonce is not None and attempt.nonce_hash is not None and _matches(nonce, attempt.nonce_hash)
 
 
 def _verified(attempt: BuildAttempt | None, token: str) -> BuildAttempt:
@@ -267,19 +332,29 @@ def _order(attempt: BuildAttempt, deployment: Deployment, config: Settings) -> d
             "url": snapshot["repository"],
             "branch": snapshot.get("branch"),
             "commit": snapshot.get("commit"),
-            "credential": None,
+            "credential": _credential(deployment),
             "hostsAllowed": sorted(config.repo_hosts_allowed),
             "localPath": repositories.local_path(config),
         },
         "settings": {name: snapshot.get(name) for name in names},
         "env": Cipher.of(config).decrypt_mapping(deployment.env_vars),
-        "limits": {**_limits(config), "maxLogBytes": _log_bytes_left(deployment)},
+        "egressAllowed": sorted(config.egress_allowed),
+        "egressPorts": sorted(config.egress_ports),
+        "egressRefused": own_services(config),
+        "limits": {**_limits(config, attempt), "maxLogBytes": _log_bytes_left(deployment)},
         "heartbeatIntervalMs": config.heartbeat_interval_s * 1000,
         "elapsedMs": max(0, int((datetime.now(UTC) - started_at).total_seconds() * 1000)),
     }
 
 
-def _limits(config: Settings) -> dict[str, int]:
+def _credential(deployment: Deployment) -> dict[str, str] | None:
+    """Return what the clone may say, where its server is the one that the deployment's owner is connected with."""
+    found = github.clone_credential(deployment.user_id, deployment.snapshot["repository"])
+    return {"username": found.username, "password": found.password} if found else None
+
+
+def _limits(config: Settings, attempt: BuildAttempt) -> dict[str, int]:
+    machine_mib, machine_gib = attempt.memory_mib, attempt.disk_gib
     return {
         "timeoutMs": config.build_timeout_ms,
         "maxBuildBytes": config.max_build_bytes,
@@ -287,10 +362,16 @@ def _limits(config: Settings) -> dict[str, int]:
         "maxFileBytes": config.max_file_size_mb * MB,
         "maxLineBytes": MAX_LINE_BYTES,
         "maxProcesses": config.max_build_processes,
-        "maxMemoryBytes": config.max_build_memory_mb * MB,
-        "maxDiskBytes": config.max_build_disk_mb * MB,
+        "maxMemoryBytes": _memory_left(machine_mib) if machine_mib else config.max_build_memory_mb * MB,
+        "maxDiskBytes": (machine_gib - IMAGE_GIB) * GIB if machine_gib else config.max_build_disk_mb * MB,
         "maxCacheBytes": config.max_cache_size_mb * MB,
+        "maxMirrorsBytes": config.max_mirrors_size_mb * MB,
     }
+
+
+def _memory_left(machine_mib: int) -> int:
+    """Return the bytes that a machine of its own has for a build beside the agent."""
+    return max(machine_mib - AGENT_MIB, machine_mib // 2) * MIB
 
 
 def _hash(token: str) -> str:

@@ -6,11 +6,15 @@ import uuid
 
 from flask import Blueprint, Response, request, stream_with_context
 
-from autostack.deployments import idempotency, logs, schemas, service
+from autostack import cache
+from autostack.accounts.models import User
+from autostack.deployments import changes, idempotency, logs, schemas, service
 from autostack.deployments.access import require_deployment
+from autostack.deployments.changes import FilesNotFound
 from autostack.deployments.idempotency import KeyInUse, KeyReused
 from autostack.deployments.models import Deployment
 from autostack.deployments.schemas import (
+    ChangesOut,
     DeploymentIn,
     DeploymentOut,
     DeploymentsOut,
@@ -23,11 +27,13 @@ from autostack.deployments.schemas import (
 from autostack.deployments.service import DeploymentEnded, DeploymentLive, DeploymentNotFound, DeploymentNotReady
 from autostack.deployments.status import Trigger
 from autostack.errors import Invalid
+from autostack.github.client import GitHubBusy, GitHubUnavailable
 from autostack.projects import service as projects
 from autostack.projects.service import ProjectNotFound
-from autostack.web.access import me, signed_in
+from autostack.web.access import me, my_id, signed_in
 from autostack.web.operations import operation
 from autostack.web.rate_limits import limit_deployments
+from autostack.web.schemas import answer_json
 
 api = Blueprint("deployments_api", __name__, url_prefix="/api/deployments")
 
@@ -35,32 +41,47 @@ api = Blueprint("deployments_api", __name__, url_prefix="/api/deployments")
 @api.get("")
 @signed_in
 @operation()
-def list_deployments(query: SearchIn) -> DeploymentsOut:
+def list_deployments(query: SearchIn) -> DeploymentsOut | Response:
     """List your deployments, newest first.
 
-    `search` looks into repository, branch, author and commit; `building` is whatever has not ended.
+    `search` looks into the project's name and repository; `building` is whatever has not ended.
     """
-    page = service.search(me(), text=query.search, status=query.status, page=query.page, limit=query.limit)
-    return DeploymentsOut.of(page)
+
+    def find() -> DeploymentsOut:
+        found = service.search(me(), text=query.search, status=query.status, page=query.page, limit=query.limit)
+        return DeploymentsOut.of(found)
+
+    if query.search or query.page > 1:
+        return find()
+    # What scripts ask again and again, to see whether something has changed.
+    return answer_json(cache.recall_json(DeploymentsOut, my_id(), find, f"{query.status}:{query.limit}"))
 
 
 @api.get("/recent")
 @signed_in
 @operation()
 def recent() -> RecentDeploymentsOut:
-    """List your newest deployments."""
-    return RecentDeploymentsOut(recent_deployments=schemas.summaries(service.recent_deployments(me())))
+    """List your newest deployments.
+
+    At most a minute old, but for what you deploy, change or delete: that shows at once.
+    """
+    return recent_of(me())
 
 
 @api.post("")
 @signed_in
 @limit_deployments
-@operation(status=201, location="deployments_api.show", raises=[Invalid, ProjectNotFound, KeyInUse, KeyReused])
+@operation(
+    status=201,
+    location="deployments_api.show",
+    raises=[Invalid, ProjectNotFound, KeyInUse, KeyReused, GitHubUnavailable, GitHubBusy],
+)
 def create(body: DeploymentIn, headers: RepeatableIn) -> DeploymentOut:
     """Deploy.
 
     Names a project by `projectId`, or a `repository`: a Git URL, GitHub's `owner/name`, or the name of one of your
-    projects. A repository without a project gets one. Settings that are given are kept for the project.
+    projects, or else of your repositories at GitHub. A repository without a project gets one. Settings that are given
+    are kept for the project.
 
     With an `Idempotency-Key` of your making (a new UUID, say) the request can safely be repeated for a day: the same
     key and body get the same answer, and deploy once.
@@ -124,6 +145,18 @@ def promote(id: uuid.UUID) -> DeploymentOut:
     return schemas.detail(service.promote(require_deployment(id)))
 
 
+@api.get("/<uuid:id>/changes")
+@signed_in
+@operation(raises=[DeploymentNotFound, DeploymentNotReady, FilesNotFound])
+def show_changes(id: uuid.UUID) -> ChangesOut:
+    """Show what a deployment changed.
+
+    Its files are compared with those of the last one of the same project and branch that succeeded before; `previousId`
+    is null for the first. At most 500 files are named; the counts and bytes are of all.
+    """
+    return ChangesOut.of(changes.since_previous(require_deployment(id)))
+
+
 @api.get("/<uuid:id>/logs")
 @signed_in
 @operation(raises=[DeploymentNotFound], media_types=["text/plain"])
@@ -141,13 +174,22 @@ def show_logs(id: uuid.UUID, query: LogsIn) -> LogsOut | Response:
 
 def start(given: DeploymentIn, trigger: Trigger, claim: uuid.UUID | None = None) -> Deployment:
     """Ask for the deployment that a request describes, on a page or through the API."""
-    changes = given.changes()
+    wanted = given.changes()
     if given.project_id is not None:
         project = projects.project_of(me(), given.project_id)
-        return service.request(me(), projects.update_project(project, changes), trigger, claim)
+        return service.request(me(), projects.update_project(project, wanted), trigger, claim)
     if given.repository is None:
         raise Invalid.field("repository", "Give the repository, or a project's id.")
-    return service.request_from(me(), given.repository, given.root_dir, changes, trigger, claim)
+    return service.request_from(me(), given.repository, given.root_dir, wanted, trigger, claim)
+
+
+def recent_of(user: User) -> RecentDeploymentsOut:
+    """Return a user's newest deployments as the dashboard shows them, on its page or through the API."""
+
+    def make() -> RecentDeploymentsOut:
+        return RecentDeploymentsOut(recent_deployments=schemas.summaries(service.recent_deployments(user)))
+
+    return cache.recall(RecentDeploymentsOut, user.id, make)
 
 
 def as_download(deployment: Deployment) -> Response:

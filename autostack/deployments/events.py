@@ -1,4 +1,5 @@
-"""What follows a change of a deployment once it is committed: its watchers are woken, and its log line is written.
+"""What follows a change of a deployment once it is committed: its watchers are woken, what is remembered of its owner
+is forgotten, and its log line is written.
 
 What wakes watchers says only that there is something new; PostgreSQL says what.
 """
@@ -13,11 +14,13 @@ from redis.exceptions import RedisError
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from autostack import cache
 from autostack.extensions import db, redis
 
 log = structlog.stdlib.get_logger(__name__)
 
 PENDING = "deployments_to_announce"
+OUTDATED = "owners_to_forget"
 NOTES = "deployment_events_to_log"
 
 
@@ -29,6 +32,11 @@ def channel(deployment_id: uuid.UUID | Literal["*"]) -> str:
 def changed(deployment_id: uuid.UUID) -> None:
     """Wake the watchers of a deployment once the current transaction is committed."""
     db.session().info.setdefault(PENDING, set()).add(deployment_id)
+
+
+def outdated(user_id: uuid.UUID) -> None:
+    """Forget what is remembered of a user's deployments once the current transaction is committed."""
+    db.session().info.setdefault(OUTDATED, set()).add(user_id)
 
 
 def note(event: str, **facts: object) -> None:
@@ -47,14 +55,18 @@ def _announce(session: Session) -> None:
     for name, facts in session.info.pop(NOTES, ()):
         log.info(name, **facts)
     waiting: set[uuid.UUID] = session.info.pop(PENDING, set())
+    owners: set[uuid.UUID] = session.info.pop(OUTDATED, set())
     try:
+        if owners:
+            cache.forget(owners)
         for deployment_id in waiting:
             redis().publish(channel(deployment_id), b"changed")
     except RedisError as error:
-        # Watchers look at PostgreSQL by themselves now and then.
+        # Watchers look at PostgreSQL by themselves now and then, and what is remembered ends within a minute.
         log.warning("a deployment's change was not announced", error=str(error))
 
 
 def _forget(session: Session) -> None:
+    session.info.pop(OUTDATED, None)
     session.info.pop(PENDING, None)
     session.info.pop(NOTES, None)

@@ -4,14 +4,44 @@ from __future__ import annotations
 
 import uuid
 
-from autostack.deployments import hosts, publishing
+from autostack.deployments import cdn, garbage, hosts, publishing, retention
 from autostack.extensions import store
-from autostack.projects import removals
+from autostack.projects import deleted, removals
 
 
 def publish(deployment_id: str) -> None:
     """Put a finished build live."""
     publishing.publish(uuid.UUID(deployment_id))
+
+
+def write_routes() -> None:
+    """Write every route that is behind PostgreSQL."""
+    hosts.write_all()
+
+
+def remove_deleted() -> None:
+    """Take away rows of deleted projects and deployments, a part at a time: other jobs have their turn in between."""
+    if not deleted.remove_some():
+        deleted.tell_queue()
+
+
+def tidy_up() -> None:
+    """Have a project's old deployments deleted, and then blobs that none names any more: a while, and then the next."""
+    project_id = garbage.next_due()
+    if project_id is None:
+        return
+    try:
+        with garbage.attempt(project_id):
+            if retention.enforce(project_id):
+                garbage.collect(project_id)
+    finally:
+        # Whatever this one met, it is the others' turn.
+        garbage.tell_queue()
+
+
+def invalidate_cdn() -> None:
+    """Have the CDN forget what changed on hosts that show another deployment."""
+    cdn.invalidate()
 
 
 def remove_planned() -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from autostack.deployments import events
 from autostack.deployments.models import Deployment, DeploymentStage
 from autostack.deployments.status import StageStatus, Status, sources_of
-from autostack.extensions import db, rowcount
+from autostack.extensions import db
 
 QUEUED, BUILDING, DEPLOYING, END = range(4)
 POSITIONS = {Status.QUEUED: QUEUED, Status.BUILDING: BUILDING, Status.DEPLOYING: DEPLOYING}
@@ -39,10 +39,12 @@ def move(
     allowed = update(Deployment).where(Deployment.id == deployment_id, Deployment.status.in_(sources_of(target)))
     if attempt_id is not None:
         allowed = allowed.where(Deployment.attempt_id == attempt_id)
-    if not rowcount(db.session.execute(allowed.values(_columns(target, reason)))):
+    owner = db.session.scalar(allowed.values(_columns(target, reason)).returning(Deployment.user_id))
+    if owner is None:
         return False
     _advance_stages(deployment_id, target, reason)
     events.changed(deployment_id)
+    events.outdated(owner)
     events.note("deployment moved", deployment_id=str(deployment_id), status=target.value, reason=reason)
     return True
 

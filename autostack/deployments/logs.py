@@ -40,7 +40,10 @@ def within(lines: Sequence[Line], size: int) -> list[Line]:
 
 
 def append(deployment_id: uuid.UUID, lines: Sequence[Line]) -> int:
-    """Add lines to the log and return the last number. The row's lock orders writers; the caller commits."""
+    """Add lines to the log and return the last number. The row's lock orders writers; the caller commits.
+
+    What is said to a deployment that was deleted meanwhile is lost, and 0 returned.
+    """
     if not lines:
         return 0
     grown = (
@@ -52,7 +55,10 @@ def append(deployment_id: uuid.UUID, lines: Sequence[Line]) -> int:
         )
         .returning(Deployment.log_lines, func.coalesce(Deployment.started_at, func.now()))
     )
-    last, started_at = db.session.execute(grown).one()
+    found = db.session.execute(grown).one_or_none()
+    if found is None:
+        return 0
+    last, started_at = found
     first = last - len(lines) + 1
     rows = [_row(deployment_id, first + offset, line, started_at) for offset, line in enumerate(lines)]
     db.session.execute(insert(DeploymentLog), rows)
@@ -77,6 +83,21 @@ def tail(deployment_id: uuid.UUID, limit: int) -> list[DeploymentLog]:
     """Return the last `limit` lines, oldest first."""
     lines = select(DeploymentLog).where(DeploymentLog.deployment_id == deployment_id)
     return list(db.session.scalars(lines.order_by(DeploymentLog.seq.desc()).limit(limit)))[::-1]
+
+
+def lines_with(deployment_id: uuid.UUID, text: str, limit: int) -> list[int]:
+    """Return the numbers of the first `limit` lines that say `text`, in whatever case, their colours left out."""
+    plain = func.regexp_replace(DeploymentLog.message, ansi.SGR.pattern, "", "g")
+    said = func.substr(plain, func.strpos(plain, " ") + 1)
+    found = select(DeploymentLog.seq).where(DeploymentLog.deployment_id == deployment_id)
+    found = found.where(said.icontains(text, autoescape=True)).order_by(DeploymentLog.seq)
+    return list(db.session.scalars(found.limit(limit)))
+
+
+def numbered(deployment_id: uuid.UUID, numbers: Sequence[int]) -> list[DeploymentLog]:
+    """Return the lines with these numbers, in order."""
+    lines = select(DeploymentLog).where(DeploymentLog.deployment_id == deployment_id, DeploymentLog.seq.in_(numbers))
+    return list(db.session.scalars(lines.order_by(DeploymentLog.seq)))
 
 
 def as_text(deployment_id: uuid.UUID) -> Iterator[str]:

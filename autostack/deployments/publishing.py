@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select, update
 
+from autostack.builds import artifacts
+from autostack.builds.caches import Scope
 from autostack.builds.models import BuildAttempt, Outcome
-from autostack.builds.service import fail
-from autostack.deployments import hosts, lifecycle, logs
+from autostack.builds.service import fail, scope_of
+from autostack.deployments import hosts, leases, lifecycle, logs
 from autostack.deployments.models import Deployment
 from autostack.deployments.status import Status
 from autostack.errors import AutostackError
@@ -17,16 +20,24 @@ from autostack.extensions import db, settings, store
 from autostack.projects import service as projects
 from autostack.sites import keys
 from autostack.sites.errors import ObjectNotFound
-from autostack.sites.manifest import Manifest, ManifestInvalid
+from autostack.sites.manifest import ManifestInvalid, Summary, summarize
+
+# Blobs are deleted in much less; the sweep would have it tried again only after a while.
+PATIENCE_S = 5
 
 
 @dataclass(frozen=True)
 class _Built:
     """What is to be published. Ids only: no transaction is open while the store works."""
 
-    project_id: uuid.UUID
+    scope: Scope
     deployment_id: uuid.UUID
     attempt_id: uuid.UUID
+    begun_at: datetime
+
+    @property
+    def project_id(self) -> uuid.UUID:
+        return self.scope.project_id
 
 
 def publish(deployment_id: uuid.UUID) -> None:
@@ -70,7 +81,7 @@ def _begin(deployment_id: uuid.UUID) -> _Built | None:
         db.session.rollback()
         return None
     is_due = lifecycle.move(deployment.id, Status.DEPLOYING) or deployment.state is Status.DEPLOYING
-    built = _Built(deployment.project_id, deployment.id, attempt.id)
+    built = _Built(scope_of(attempt), deployment.id, attempt.id, attempt.created_at)
     db.session.commit()
     return built if is_due else None
 
@@ -83,10 +94,10 @@ def _built_attempt(deployment: Deployment | None) -> BuildAttempt | None:
 
 
 def _put_live(built: _Built) -> None:
-    manifest = _write_manifest(built)
-    if manifest is None:
+    summary = _write_manifest(built)
+    if summary is None:
         return
-    labels = _switch(built, manifest)
+    labels = _switch(built, summary)
     if labels is None:
         return
     hosts.write(labels)
@@ -99,24 +110,32 @@ def _note_trouble(built: _Built, message: str) -> None:
     db.session.commit()
 
 
-def _write_manifest(built: _Built) -> Manifest | None:
+def _write_manifest(built: _Built) -> Summary | None:
     """Make the attempt's list of files the deployment's manifest. None if blobs are missing: the deployment failed."""
     project_id, id = str(built.project_id), str(built.deployment_id)
     try:
         data = store().get(keys.listing(project_id, id, str(built.attempt_id)))
-        manifest = Manifest.from_json(data)
+        summary = summarize(data)
     except ObjectNotFound:
         return _refuse(built, "The build sent no list of its files")
     except ManifestInvalid as error:
         return _refuse(built, error.message)
-    missing = store().missing({keys.blob(project_id, blob.sha256) for blob in manifest.blobs()})
-    if missing:
-        return _refuse(built, f"{len(missing)} of the site's files were not uploaded")
-    store().put(keys.manifest(project_id, id), data)
-    return manifest
+    lacking = leases.undisturbed(built.project_id, lambda: _keep_if_complete(built, summary, data), PATIENCE_S)
+    if lacking:
+        return _refuse(built, f"{len(lacking)} of the site's files were not uploaded")
+    return summary
 
 
-def _refuse(built: _Built, reason: str) -> Manifest | None:
+def _keep_if_complete(built: _Built, summary: Summary, data: bytes) -> set[str]:
+    # Where blobs were deleted since the build began, each is looked at again.
+    was_disturbed = leases.has_been_leased_since(built.project_id, built.begun_at)
+    lacking = artifacts.missing(built.scope, summary.hashes, trusting=not was_disturbed)
+    if not lacking:
+        store().put(keys.manifest(str(built.project_id), str(built.deployment_id)), data)
+    return lacking
+
+
+def _refuse(built: _Built, reason: str) -> Summary | None:
     """Fail the deployment; there is no manifest."""
     deployment = lifecycle.locked(built.deployment_id)
     if deployment is not None:
@@ -125,15 +144,14 @@ def _refuse(built: _Built, reason: str) -> Manifest | None:
     return None
 
 
-def _switch(built: _Built, manifest: Manifest) -> list[str] | None:
+def _switch(built: _Built, summary: Summary) -> list[str] | None:
     """Decide in PostgreSQL which hosts show the deployment. None if it was cancelled meanwhile."""
     projects.hold(built.project_id)
     fresh = lifecycle.locked(built.deployment_id)
     if fresh is None or fresh.state is not Status.DEPLOYING:
         db.session.rollback()
         return None
-    fresh.file_count = len(manifest.files)
-    fresh.total_bytes = sum(file.size for file in manifest.files.values())
+    fresh.file_count, fresh.total_bytes = summary.file_count, summary.total_bytes
     labels = hosts.switch_for(fresh)
     db.session.commit()
     return labels

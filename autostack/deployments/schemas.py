@@ -9,18 +9,22 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from autostack.deployments import ansi, hosts, logs
+from autostack.deployments.changes import Since
 from autostack.deployments.models import Deployment, DeploymentLog, DeploymentStage
-from autostack.deployments.service import FILTERS
+from autostack.deployments.service import ALL, FILTERS
 from autostack.deployments.status import Status, Trigger
 from autostack.extensions import settings
 from autostack.paging import MAX_PAGE, MAX_PAGE_SIZE, Page
 from autostack.projects.schemas import BuildSettingsIn, RepositoryReference, SiteUrl
-from autostack.web.schemas import Schema, Time
+from autostack.sites.changes import FileChange, Kind
+from autostack.web.schemas import PaginationOut, Schema, Time
 from autostack.web.times import duration
 
 SHORT_COMMIT = 7
+LISTED_AT_ONCE = 10
 LOGS_IN_DETAIL = 200
 MAX_SEQ = 2**53
+MAX_SEARCH = 200
 LINE = "[00:42] Build completed"
 
 
@@ -33,6 +37,13 @@ class DeploymentIn(BuildSettingsIn):
     def changes(self) -> dict[str, Any]:
         """Return the build settings that were given, by the names of Project's columns."""
         return self.model_dump(exclude_unset=True, exclude={"project_id", "repository"})
+
+
+class ChoiceIn(Schema):
+    """What is chosen on the wizard's first page: a project, or a repository."""
+
+    project_id: uuid.UUID | None = None
+    repository: RepositoryReference | None = None
 
 
 class RepeatableIn(Schema):
@@ -52,11 +63,64 @@ class SearchIn(Schema):
     limit: int = Field(10, ge=1, le=MAX_PAGE_SIZE)
 
 
+class BrowseIn(Schema):
+    """The query of a page that lists deployments: it goes on from the deployment with a sequence, older or newer."""
+
+    search: Annotated[str, StringConstraints(max_length=255)] = ""
+    status: Annotated[str, StringConstraints(pattern=f"^({'|'.join(FILTERS)})$")] = ALL
+    before: int | None = Field(None, ge=0, le=MAX_SEQ)
+    after: int | None = Field(None, ge=0, le=MAX_SEQ)
+    limit: int = Field(LISTED_AT_ONCE, ge=1, le=MAX_PAGE_SIZE)
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what is asked for, by the names of `service.browse`."""
+        shown = self.model_dump(include={"status", "before", "after", "limit"})
+        return {"text": self.search, **shown}
+
+    def filters(self) -> dict[str, Any]:
+        """Return what the links to other pages of the list keep."""
+        limit = {"limit": self.limit} if self.limit != LISTED_AT_ONCE else {}
+        return {"search": self.search, "status": self.status, **limit}
+
+
+class BrowseMineIn(BrowseIn):
+    """The query of the page of one's own deployments: all, or those of a project.
+
+    `new` is the deployment that has just been started, `seen` the version of the list that the browser shows.
+    """
+
+    project: uuid.UUID | None = None
+    new: uuid.UUID | None = None
+    seen: str = ""
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what is asked for, by the names of `service.browse`."""
+        return {**super().wanted(), "project": self.project}
+
+    def filters(self) -> dict[str, Any]:
+        """Return what the links to other pages of the list keep."""
+        return {**super().filters(), **({"project": self.project} if self.project else {})}
+
+
 class LogsIn(Schema):
     """The query of a page of a log."""
 
     after: int = Field(0, ge=0, le=MAX_SEQ)
     limit: int = Field(logs.PAGE, ge=1, le=logs.PAGE)
+
+
+class LogViewIn(Schema):
+    """The query of a log on a page: the lines after a number, or those that say something; else the newest."""
+
+    after: int | None = Field(None, ge=0, le=MAX_SEQ)
+    search: Annotated[str, StringConstraints(strip_whitespace=False, max_length=MAX_SEARCH)] = ""
+
+
+class LinesFoundOut(Schema):
+    """The numbers of the lines that say what was searched for; `more` if there are more of them."""
+
+    lines: list[int]
+    more: bool
 
 
 class DeploymentSummaryOut(Schema):
@@ -102,16 +166,6 @@ class DeploymentOut(DeploymentSummaryOut):
     logs: list[str] = Field(examples=[[LINE]])
 
 
-class PaginationOut(Schema):
-    current_page: int = Field(examples=[1])
-    total_pages: int = Field(examples=[3])
-    total_items: int = Field(examples=[27])
-
-    @classmethod
-    def of(cls, page: Page[Any]) -> PaginationOut:
-        return cls(current_page=page.number, total_pages=page.total_pages, total_items=page.total_items)
-
-
 class LogLineOut(Schema):
     seq: int = Field(examples=[118])
     timestamp: Time
@@ -143,6 +197,44 @@ class LogsOut(Schema):
     @classmethod
     def of(cls, lines: Sequence[DeploymentLog], after: int) -> LogsOut:
         return cls(logs=[LogLineOut.of(line) for line in lines], next_after=lines[-1].seq if lines else after)
+
+
+class FileChangeOut(Schema):
+    path: str = Field(examples=["/index.html"])
+    change: Kind = Field(examples=[Kind.CHANGED])
+    bytes_before: int | None = Field(examples=[1_024])
+    bytes_after: int | None = Field(examples=[1_180])
+
+    @classmethod
+    def of(cls, file: FileChange) -> FileChangeOut:
+        return cls(path=file.path, change=file.kind, bytes_before=file.before, bytes_after=file.after)
+
+
+class ChangesOut(Schema):
+    """What a deployment changed. `files` are the first of those that differ, by path."""
+
+    previous_id: uuid.UUID | None
+    added: int = Field(examples=[2])
+    changed: int = Field(examples=[1])
+    removed: int = Field(examples=[0])
+    unchanged: int = Field(examples=[9])
+    bytes_before: int = Field(examples=[47_033])
+    bytes_after: int = Field(examples=[48_213])
+    files: list[FileChangeOut]
+
+    @classmethod
+    def of(cls, since: Since) -> ChangesOut:
+        found = since.changes
+        return cls(
+            previous_id=since.previous_id,
+            added=found.added,
+            changed=found.changed,
+            removed=found.removed,
+            unchanged=found.unchanged,
+            bytes_before=found.bytes_before,
+            bytes_after=found.bytes_after,
+            files=[FileChangeOut.of(file) for file in found.files],
+        )
 
 
 def summaries(deployments: Iterable[Deployment]) -> list[DeploymentSummaryOut]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, bindparam, select
 from sqlalchemy.orm import contains_eager, defer, joinedload
+from sqlalchemy.sql.base import ExecutableOption
 
 from autostack.accounts.models import User
 from autostack.builds import dispatch
@@ -18,8 +19,8 @@ from autostack.deployments.models import Deployment
 from autostack.deployments.status import IN_PROGRESS, Status, Trigger
 from autostack.errors import Conflict, NotFound
 from autostack.extensions import db, settings
-from autostack.paging import Page, read_page
-from autostack.projects import removals
+from autostack.paging import Page, Stretch, read_page, read_stretch
+from autostack.projects import deleted, removals
 from autostack.projects import service as projects
 from autostack.projects.models import Project
 from autostack.sites import keys
@@ -35,8 +36,12 @@ LISTED = (
     defer(Deployment.detected),
     contains_eager(Deployment.project).load_only(Project.name, Project.label),
 )
+NEWEST_FIRST = (Deployment.sequence.desc(),)
+# Up to so many projects that a search finds, their deployments are looked for by the projects' ids.
+FEW_PROJECTS = 1_000
+ALL = "all"
 FILTERS: dict[str, frozenset[Status]] = {
-    "all": frozenset(Status),
+    ALL: frozenset(Status),
     "success": frozenset({Status.SUCCESS}),
     "failed": frozenset({Status.FAILED}),
     "building": IN_PROGRESS,
@@ -108,6 +113,7 @@ def cancel(deployment: Deployment) -> Deployment:
         raise DeploymentEnded("The deployment has ended already, so it cannot be cancelled.")
     logs.say(fresh, "Cancelled by its owner")
     db.session.commit()
+    dispatch.tell_of_cancel()
     return fresh
 
 
@@ -122,28 +128,42 @@ def promote(deployment: Deployment) -> Deployment:
         raise DeploymentNotReady("Only a deployment that succeeded can be promoted.")
     if would_roll_back(fresh):
         project.auto_promote = False
-    label = hosts.promote(fresh)
-    fresh.deployed_url = settings().site_url(label)
+    labels = hosts.promote(fresh)
+    fresh.deployed_url = settings().site_url(project.label)
+    events.outdated(project.user_id)
     db.session.commit()
-    log.info("deployment promoted", deployment_id=str(fresh.id), host=label)
-    hosts.write([label])
+    log.info("deployment promoted", deployment_id=str(fresh.id), host=project.label)
+    hosts.write(labels)
     return fresh
 
 
-def delete(deployment: Deployment) -> None:
-    """Delete a deployment with its log and its files' list. Raises DeploymentLive for the one that production shows."""
+def delete(deployment: Deployment, is_due: Callable[[Project], bool] | None = None) -> bool:
+    """Delete a deployment with its log and its files' list. Raises DeploymentLive for what visitors are shown.
+
+    False, and nothing is deleted, if `is_due` says so while nobody can change what the project shows.
+    """
     id = deployment.id
     project, fresh = _held(deployment)
+    if is_due is not None and not is_due(project):
+        db.session.rollback()
+        return False
     if hosts.live_on(project.label) == fresh.id:
         db.session.rollback()
         raise DeploymentLive("Production shows this deployment. Promote another one first.")
+    if hosts.falls_back_on(fresh):
+        db.session.rollback()
+        raise DeploymentLive("Visitors see this deployment until the one that takes its place is live.")
     removals.plan(keys.deployment(str(project.id), str(fresh.id)))
     withdrawn = hosts.withdraw(fresh)
-    db.session.delete(fresh)
+    deleted.set_apart(fresh)
+    events.outdated(project.user_id)
     db.session.commit()
     log.info("deployment deleted", deployment_id=str(id))
     hosts.write(withdrawn)
+    dispatch.tell_of_cancel()
     removals.tell_queue()
+    deleted.tell_queue()
+    return True
 
 
 def deployment_of(user: User, id: uuid.UUID) -> Deployment:
@@ -162,13 +182,49 @@ def recent_deployments(user: User, limit: int = 5) -> list[Deployment]:
 
 def search(user: User, *, text: str = "", status: str = "all", page: int = 1, limit: int = 10) -> Page[Deployment]:
     """Return a page of the user's deployments, newest first: those whose project's name or repository has `text`."""
-    return read_page(_matching(_mine(user), text, status).options(*LISTED), (Deployment.sequence.desc(),), page, limit)
+    return read_page(_sequences(user, text, status), NEWEST_FIRST, _listed, page, limit)
 
 
 def search_everyones(*, text: str = "", status: str = "all", page: int = 1, limit: int = 10) -> Page[Deployment]:
     """Return a page of all deployments with their owners, newest first. For admins only."""
-    everyones = _with_projects().options(*LISTED, joinedload(Deployment.user))
-    return read_page(_matching(everyones, text, status), (Deployment.sequence.desc(),), page, limit)
+    return read_page(_sequences(None, text, status), NEWEST_FIRST, _listed_with_owners, page, limit)
+
+
+def browse(
+    user: User,
+    *,
+    text: str = "",
+    status: str = "all",
+    project: uuid.UUID | None = None,
+    before: int | None = None,
+    after: int | None = None,
+    limit: int = 10,
+) -> Stretch[Deployment]:
+    """Return what `search` finds, from the newest on or onward from the deployment with this sequence.
+
+    `project` leaves the others out.
+    """
+    found = _sequences(user, text, status)
+    if project is not None:
+        found = found.where(Deployment.project_id == project)
+    return read_stretch(found, Deployment.sequence, _listed, limit, before, after)
+
+
+def led_by(listed: Sequence[Deployment], user: User, id: uuid.UUID) -> list[Deployment]:
+    """Return a list with this deployment of the user's at its head; as it is if there is no such deployment."""
+    try:
+        first = deployment_of(user, id)
+    except DeploymentNotFound:
+        return list(listed)
+    return [first, *(deployment for deployment in listed if deployment.id != id)]
+
+
+def browse_everyones(
+    *, text: str = "", status: str = "all", before: int | None = None, after: int | None = None, limit: int = 10
+) -> Stretch[Deployment]:
+    """Return what `search_everyones` finds in the same way. For admins only."""
+    found = _sequences(None, text, status)
+    return read_stretch(found, Deployment.sequence, _listed_with_owners, limit, before, after)
 
 
 def can_promote(deployment: Deployment) -> bool:
@@ -202,13 +258,34 @@ def _with_projects() -> Select[Deployment]:
     return select(Deployment).join(Deployment.project).options(contains_eager(Deployment.project))
 
 
-def _matching(found: Select[Deployment], text: str, status: str) -> Select[Deployment]:
-    found = found.where(Deployment.status.in_(FILTERS[status]))
-    if not text:
-        return found
-    return found.where(
-        Project.name.icontains(text, autoescape=True) | Project.repository.icontains(text, autoescape=True)
-    )
+def _sequences(user: User | None, text: str, status: str) -> Select[int]:
+    """Select the sequences of a user's deployments, or (without a user) of everybody's, that a list is to show."""
+    found = select(Deployment.sequence)
+    if user is not None:
+        found = found.where(Deployment.user_id == user.id)
+    if status != ALL:
+        found = found.where(Deployment.status.in_(FILTERS[status]))
+    return found.where(_of_matching_projects(user, text)) if text else found
+
+
+def _of_matching_projects(user: User | None, text: str) -> ColumnElement[bool]:
+    matching = projects.matching(user, text)
+    few = db.session.scalars(matching.limit(FEW_PROJECTS + 1)).all()
+    if len(few) > FEW_PROJECTS:
+        # So many that the newest deployments are soon found among all.
+        return Deployment.project_id.in_(matching)
+    # Written into the statement: PostgreSQL then knows from its statistics whether to look by project or by time.
+    return Deployment.project_id.in_(bindparam("projects", few, expanding=True, literal_execute=True))
+
+
+def _listed(sequences: Sequence[int], *options: ExecutableOption) -> list[Deployment]:
+    """Return the deployments with these sequences as a list shows them, newest first."""
+    shown = _with_projects().where(Deployment.sequence.in_(sequences)).options(*LISTED, *options)
+    return list(db.session.scalars(shown.order_by(*NEWEST_FIRST)))
+
+
+def _listed_with_owners(sequences: Sequence[int]) -> list[Deployment]:
+    return _listed(sequences, joinedload(Deployment.user))
 
 
 def _not_found(id: uuid.UUID) -> DeploymentNotFound:
@@ -241,6 +318,7 @@ def _insert(
     db.session.add(deployment)
     if claim is not None:
         idempotency.bind(claim, deployment)
+    events.outdated(user.id)
     events.note("deployment requested", deployment_id=str(id), project_id=str(project.id), trigger=trigger.value)
     db.session.commit()
     dispatch.enqueue_build(deployment.id)

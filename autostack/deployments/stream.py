@@ -27,22 +27,20 @@ from autostack.deployments.status import Status
 from autostack.deployments.wake_ups import WakeUps
 from autostack.errors import Invalid
 from autostack.extensions import db, settings, sock
+from autostack.web import sockets as shared
 from autostack.web.access import public
-from autostack.web.rate_limits import address
 from autostack.web.schemas import Schema
-from autostack.web.seats import Seats
+from autostack.web.sockets import NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER, refuse
 from autostack.web.times import duration, iso
 
 sockets = Blueprint("deployments_stream", __name__, url_prefix="/api/deployments")
 
 # How long a client may take to say what it wants.
 SUBSCRIBE_TIMEOUT_S = 10
-REFUSAL_TIMEOUT_S = 1
 # Between looks at PostgreSQL that nobody asked for: the net under Redis's messages.
 POLL_S = 2.0
 # After the last event the client closes; one that doesn't is closed.
 LINGER_S = 10
-POLICY_VIOLATION, TRY_AGAIN_LATER, NORMAL = 1008, 1013, 1000
 EXTENSION = "autostack_stream"
 
 
@@ -61,14 +59,14 @@ def stream(socket: Server, id: uuid.UUID) -> None:
     """Send a deployment's log from where the client stands, and its changes, until it has ended."""
     sign_in = _sign_in()
     if sign_in is None or not _may_read(sign_in.user, id):
-        _refuse(socket, POLICY_VIOLATION, "Not allowed")
+        refuse(socket, POLICY_VIOLATION, "Not allowed")
         return
     still_signed_in, limits = tickets.watch(sign_in), _limits(sign_in.user)
     # Whoever says nothing must not keep a connection of the pool.
     db.session.rollback()
-    with _seats().seat(limits) as free:
+    with shared.seats().seat(limits) as free:
         if not free:
-            _refuse(socket, TRY_AGAIN_LATER, "Too many open connections")
+            refuse(socket, TRY_AGAIN_LATER, "Too many open connections")
         elif wish := _subscription(socket, id):
             with contextlib.suppress(ConnectionClosed), _wake_ups().of(id) as wake_up:
                 _follow(socket, wish, still_signed_in, wake_up)
@@ -76,34 +74,17 @@ def stream(socket: Server, id: uuid.UUID) -> None:
             socket.close(POLICY_VIOLATION, "Not allowed")
 
 
-def _refuse(socket: Server, code: int, why: str) -> None:
-    db.session.rollback()
-    # A connection that is closed with something unread is reset, and the client never learns why.
-    with contextlib.suppress(ConnectionClosed):
-        socket.receive(timeout=REFUSAL_TIMEOUT_S)
-        socket.close(code, why)
-
-
 def register(app: Flask, redis: Redis) -> None:
-    """Have the application's sockets share one subscription to Redis, and be counted together."""
-    app.extensions[EXTENSION] = Seats(), WakeUps(redis)
-
-
-def _seats() -> Seats:
-    return cast(Seats, current_app.extensions[EXTENSION][0])
+    """Have the application's sockets share one subscription to Redis."""
+    app.extensions[EXTENSION] = WakeUps(redis)
 
 
 def _wake_ups() -> WakeUps:
-    return cast(WakeUps, current_app.extensions[EXTENSION][1])
+    return cast(WakeUps, current_app.extensions[EXTENSION])
 
 
 def _limits(user: User) -> dict[str, int]:
-    known = settings()
-    return {
-        "process": known.sockets_at_once,
-        f"user:{user.id}": known.max_sockets_per_user,
-        f"address:{address()}": known.max_sockets_per_address,
-    }
+    return {**shared.limits(), f"user:{user.id}": settings().max_sockets_per_user}
 
 
 def _may_read(user: User, id: uuid.UUID) -> bool:

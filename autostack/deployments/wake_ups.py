@@ -56,8 +56,8 @@ class WakeUps:
             try:
                 self._hear()
                 done = True
-            # ValueError: what the library raises when its connection is closed as it reads.
-            except (RedisError, OSError, ValueError) as error:
+            # ValueError, TypeError: what the library raises when its connection is closed as it reads.
+            except (RedisError, OSError, ValueError, TypeError) as error:
                 log.warning("deployments' changes are not heard of", error=repr(error))
                 time.sleep(PAUSE_S)
                 done = self._nobody_watches()

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from autostack.agent.errors import InfrastructureError
+from autostack.agent.errors import AgentError
 from autostack.agent.host import inspect_host
 from autostack.agent.runner import try_out
 from autostack.errors import ConfigurationError
@@ -39,15 +39,25 @@ def missing_tools() -> Iterator[str]:
         yield "npm is not installed, or not found on PATH: install it, it mostly comes with Node."
 
 
-def missing_sandbox(folder: Path) -> Iterator[str]:
-    """Yield a line if no sandbox starts on this machine, so that nothing could be built. `folder` is for the trial."""
+def require_sandbox(folder: Path, *, may_share_network: bool) -> None:
+    """Raise ConfigurationError if no sandbox starts on this machine, so that nothing could be built.
+
+    With `may_share_network` the operator lets builds run without one, where they can be another user's.
+
+    `folder` is for the trial.
+    """
     try:
-        problem = try_out(inspect_host(), folder)
-    except (InfrastructureError, OSError) as error:
-        problem = str(error)
-    if problem:
+        host = inspect_host()
+        problem = try_out(host, folder, may_share_network=may_share_network)
+        # Then they run without: each log says so.
+        may_go_without = may_share_network and host.is_root
+    except (AgentError, OSError) as error:
+        problem, may_go_without = str(error), False
+    if problem and not may_go_without:
         said = " ".join(problem.split())
-        yield f"Builds need a sandbox, and it does not start: {said}. docs/configuration.md says what it takes."
+        raise ConfigurationError(
+            f"Builds need a sandbox, and it does not start: {said}. docs/isolation.md says what it takes."
+        )
 
 
 def tool_version(name: str) -> str | None:

@@ -10,6 +10,7 @@ import os
 import select
 import selectors
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 READ_BYTES = 65_536
@@ -37,31 +38,35 @@ class Relay:
         """Wait up to `timeout_s` for output and carry on what has come."""
         for key, _ in self._selector.select(timeout_s):
             stream: Stream = key.data
-            for line in stream.feed(_read(key.fd)):
-                self._carry(stream.name, line, is_shown=stream.is_shown)
+            self._carry(stream.name, stream.feed(_read(key.fd)), is_shown=stream.is_shown)
             if stream.is_closed:
                 self._selector.unregister(key.fd)
                 os.close(key.fd)
 
     def say(self, name: str, text: str) -> None:
         """Add a line of the supervisor's own about the process."""
-        self._write(name, text.encode(), is_shown=True)
+        self._write(name, [text.encode()], is_shown=True)
 
     def last_line(self, name: str) -> str:
         """Return the last line that a process printed, or nothing: most often why it ended."""
         return self._last_lines.get(name, "")
 
-    def _carry(self, name: str, line: bytes, *, is_shown: bool) -> None:
-        if line.strip():
-            self._last_lines[name] = line.decode(errors="replace").strip()
-        self._write(name, line, is_shown=is_shown)
+    def _carry(self, name: str, lines: Sequence[bytes], *, is_shown: bool) -> None:
+        last = next((line for line in reversed(lines) if line.strip()), None)
+        if last is not None:
+            self._last_lines[name] = last.decode(errors="replace").strip()
+        self._write(name, lines, is_shown=is_shown)
 
-    def _write(self, name: str, line: bytes, *, is_shown: bool) -> None:
+    def _write(self, name: str, lines: Sequence[bytes], *, is_shown: bool) -> None:
+        if not lines:
+            return
         if name not in self._files:
             self._files[name] = LogFile(self._folder / f"{name}.log")
-        self._files[name].append(line)
+        self._files[name].append(lines)
         if is_shown:
-            write_if_read(self._console_fd, f"{name:<{NAME_WIDTH}} | ".encode() + line + b"\n")
+            prefix = f"{name:<{NAME_WIDTH}} | ".encode()
+            for line in lines:
+                write_if_read(self._console_fd, prefix + line + b"\n")
 
 
 class Stream:
@@ -93,14 +98,14 @@ class LogFile:
         self._max_bytes = max_bytes
         self._size = path.stat().st_size if path.exists() else 0
 
-    def append(self, line: bytes) -> None:
-        # On a full disk the line is lost, and the process it is from goes on.
+    def append(self, lines: Sequence[bytes]) -> None:
+        # On a full disk the lines are lost, and the process they are from goes on.
         with contextlib.suppress(OSError):
             if self._size > self._max_bytes:
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
                 self._size = 0
             with self._path.open("ab") as file:
-                self._size += file.write(line + b"\n")
+                self._size += file.write(b"".join(line + b"\n" for line in lines))
 
 
 def write_if_read(fd: int, data: bytes) -> None:

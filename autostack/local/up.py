@@ -49,6 +49,7 @@ def up(options: Options) -> int:
     with checks.lock(data_dir), _ended_by_signals():
         check_machine(options, data_dir)
         settings, stack = plan(options, data_dir)
+        checks.require_sandbox(data_dir / "trial", may_share_network=settings.allow_unsandboxed_builds)
         account = example_site.read_or_make(data_dir) if options.example else example_site.read(data_dir)
         return _serve(stack, settings, lambda: _welcome(settings, account, deploys=options.example))
 
@@ -56,7 +57,7 @@ def up(options: Options) -> int:
 def check_machine(options: Options, data_dir: Path) -> None:
     """Raise ConfigurationError with a line for each thing that is missing or in the way."""
     ports = {"--port": options.port, "--proxy-port": options.proxy_port}
-    problems = [*checks.missing_tools(), *checks.missing_sandbox(data_dir / "trial"), *checks.taken_ports(ports)]
+    problems = [*checks.missing_tools(), *checks.taken_ports(ports)]
     if problems:
         raise ConfigurationError("\n".join(problems))
 

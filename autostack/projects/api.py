@@ -9,7 +9,7 @@ from flask import Blueprint
 from autostack.errors import Invalid
 from autostack.projects import service
 from autostack.projects.access import require_project
-from autostack.projects.schemas import ProjectChangesIn, ProjectIn, ProjectOut, ProjectsOut
+from autostack.projects.schemas import ProjectChangesIn, ProjectIn, ProjectOut, ProjectsIn, ProjectsOut
 from autostack.projects.service import ProjectNameTaken, ProjectNotFound
 from autostack.web.access import me, signed_in
 from autostack.web.operations import operation
@@ -20,9 +20,12 @@ api = Blueprint("projects_api", __name__, url_prefix="/api/projects")
 @api.get("")
 @signed_in
 @operation()
-def list_projects() -> ProjectsOut:
-    """List your projects."""
-    return ProjectsOut.of(service.projects_of(me()))
+def list_projects(query: ProjectsIn) -> ProjectsOut:
+    """List your projects, newest first.
+
+    `search` looks into their names and repositories.
+    """
+    return ProjectsOut.of(service.search(me(), text=query.search, page=query.page, limit=query.limit))
 
 
 @api.post("")

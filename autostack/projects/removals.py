@@ -6,7 +6,7 @@ from sqlalchemy import delete, exists, func, select, text
 
 from autostack.extensions import db
 from autostack.projects.models import Removal
-from autostack.queue import CONTROL, enqueue
+from autostack.queue import CONTROL, enqueue_once
 
 JOB = "autostack.deployments.jobs.remove_planned"
 
@@ -18,7 +18,7 @@ def plan(prefix: str) -> None:
 
 def tell_queue() -> None:
     """Have a worker carry out what is planned. If Redis does not take it, or forgets it, the sweep tells it again."""
-    enqueue(CONTROL, JOB)
+    enqueue_once(CONTROL, JOB)
 
 
 def planned() -> list[str]:

@@ -7,14 +7,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from autostack.agent.git import DEFAULT_PORTS, RepositoryError, check_branch, is_local, ls_remote, parse_url
+from autostack.agent.git import DEFAULT_PORTS, Refs, RepositoryError, check_branch, is_local, ls_remote, parse_url
+from autostack.agent.order import Credential
 from autostack.errors import Invalid
 from autostack.settings import Settings
 
 MAX_URL_CHARACTERS = 255
 MAX_BRANCH_CHARACTERS = 100
 GITHUB = "github.com"
-OWNER_AND_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/[A-Za-z0-9._-]{1,100}")
+# Managed accounts of companies have `_` before the company's short name.
+OWNER_AND_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,38})/[A-Za-z0-9._-]{1,100}")
 # Hosts that read paths without regard to case.
 CASELESS_HOSTS = frozenset({GITHUB, "gitlab.com", "bitbucket.org"})
 
@@ -35,7 +37,7 @@ def is_bare_name(reference: str) -> bool:
 
 def parse(reference: str, settings: Settings) -> Repository:
     """Read a Git URL or GitHub's `owner/name`. Raises Invalid, naming the field `repository`."""
-    url = f"https://{GITHUB}/{reference}" if OWNER_AND_NAME.fullmatch(reference) else reference
+    url = f"{settings.github_url.rstrip('/')}/{reference}" if OWNER_AND_NAME.fullmatch(reference) else reference
     if len(url) > MAX_URL_CHARACTERS:
         raise Invalid.field("repository", f"The repository's address has at most {MAX_URL_CHARACTERS} characters.")
     if is_local(url, local_path(settings)):
@@ -43,7 +45,7 @@ def parse(reference: str, settings: Settings) -> Repository:
     return Repository(url, _key(url, settings.repo_hosts_allowed), _name(url))
 
 
-def reach(repository: Repository, branch: str | None, settings: Settings) -> str:
+def reach(repository: Repository, branch: str | None, settings: Settings, credential: Credential | None = None) -> str:
     """Ask the repository for `branch`, or for its default one; return its name.
 
     Raises Invalid, naming `repository` if it cannot be reached or is empty, `branch` if that is wrong or missing.
@@ -51,12 +53,7 @@ def reach(repository: Repository, branch: str | None, settings: Settings) -> str
     try:
         if branch is not None:
             check_branch(branch)
-        refs = ls_remote(
-            repository.url,
-            hosts_allowed=settings.repo_hosts_allowed,
-            local_path=local_path(settings),
-            timeout_s=settings.repo_timeout_s,
-        )
+        refs = look_at(repository, settings, credential)
         found = check_branch(branch or refs.default_branch or "")
     except RepositoryError as error:
         raise Invalid.field(error.field, f"{error}.") from None
@@ -65,6 +62,20 @@ def reach(repository: Repository, branch: str | None, settings: Settings) -> str
     if len(found) > MAX_BRANCH_CHARACTERS:
         raise Invalid.field("branch", f"A branch's name has at most {MAX_BRANCH_CHARACTERS} characters here.")
     return found
+
+
+def look_at(repository: Repository, settings: Settings, credential: Credential | None = None) -> Refs:
+    """Ask the repository for its branches. Raises Invalid, naming `repository`."""
+    try:
+        return ls_remote(
+            repository.url,
+            hosts_allowed=settings.repo_hosts_allowed,
+            credential=credential,
+            local_path=local_path(settings),
+            timeout_s=settings.repo_timeout_s,
+        )
+    except RepositoryError as error:
+        raise Invalid.field(error.field, f"{error}.") from None
 
 
 def local_path(settings: Settings) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -11,9 +10,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from autostack.encryption import Cipher
 from autostack.extensions import settings
+from autostack.paging import MAX_PAGE, MAX_PAGE_SIZE, Page
 from autostack.projects.environment import preview, read_variables
-from autostack.projects.models import Project
-from autostack.web.schemas import Schema, Time
+from autostack.projects.models import Project, Protects
+from autostack.settings import MAX_KEPT_DAYS, MAX_KEPT_DEPLOYMENTS
+from autostack.web.schemas import WHOLE, PaginationOut, Schema, Time
 
 MAX_COMMAND_CHARACTERS = 2_000
 MAX_FOLDER_CHARACTERS = 255
@@ -81,10 +82,36 @@ class ProjectIn(BuildSettingsIn):
     repository: RepositoryReference
 
 
+KeptDeployments = Annotated[int, WHOLE, Field(ge=1, le=MAX_KEPT_DEPLOYMENTS, examples=[50])]
+KeptDays = Annotated[int, WHOLE, Field(ge=1, le=MAX_KEPT_DAYS, examples=[90])]
+
+
 class ProjectChangesIn(BuildSettingsIn):
+    """Old deployments are deleted that are neither among the newest `keepDeployments` nor of the last `keepDays` days.
+
+    With both null, the platform's rule stands. What production or a branch shows is never deleted.
+    """
+
     # Absent is neither null nor empty: the defaults stand for nothing, and are not described.
     name: ProjectName = Field(default_factory=str)
     repository: RepositoryReference = Field(default_factory=str)
+    keep_deployments: KeptDeployments | None = None
+    keep_days: KeptDays | None = None
+
+
+class ProjectSearchIn(Schema):
+    """The query of the list of projects. A page is full at two, three and four cards a row."""
+
+    search: Annotated[str, StringConstraints(max_length=255)] = ""
+    page: int = Field(1, ge=1, le=MAX_PAGE)
+    limit: int = Field(24, ge=1, le=MAX_PAGE_SIZE)
+
+
+class ProjectsIn(ProjectSearchIn):
+    """The query of the API's list of projects: most people's are on one page."""
+
+    search: Annotated[str, StringConstraints(max_length=255)] = Field("", examples=["portfolio"])
+    limit: int = Field(MAX_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
 
 
 class VariableOut(Schema):
@@ -117,6 +144,8 @@ class ProjectOut(ProjectSummaryOut):
     node_version: str | None = Field(examples=["22"])
     env_vars: list[VariableOut]
     auto_promote: bool
+    keep_deployments: int | None = Field(examples=[50])
+    keep_days: int | None = Field(examples=[90])
     updated_at: Time
 
     @classmethod
@@ -131,16 +160,46 @@ class ProjectOut(ProjectSummaryOut):
             node_version=project.node_version,
             env_vars=[VariableOut(key=name, preview=preview(value)) for name, value in sorted(stored.items())],
             auto_promote=project.auto_promote,
+            keep_deployments=project.keep_deployments,
+            keep_days=project.keep_days,
             updated_at=project.updated_at,
         )
 
 
 class ProjectsOut(Schema):
     projects: list[ProjectSummaryOut]
+    pagination: PaginationOut
 
     @classmethod
-    def of(cls, projects: Iterable[Project]) -> ProjectsOut:
-        return cls(projects=[ProjectSummaryOut.of(project) for project in projects])
+    def of(cls, page: Page[Project]) -> ProjectsOut:
+        shown = [ProjectSummaryOut.of(project) for project in page.items]
+        return cls(projects=shown, pagination=PaginationOut.of(page))
+
+
+class ProtectionIn(Schema):
+    """What visitors must know, and whether of everything or of previews only (all but production and domains)."""
+
+    password: Annotated[str, StringConstraints(strip_whitespace=False, min_length=1, max_length=1000)] = Field(
+        examples=["correct horse battery"]
+    )
+    protects: Protects = Protects.EVERYTHING
+
+
+class ProtectionOut(Schema):
+    """Whether a password is asked for. It is never shown again."""
+
+    enabled: bool
+    protects: Protects
+    # Addresses, the oldest deployments' own, that do not do so yet: they follow in a moment.
+    pending_addresses: int = Field(examples=[0])
+
+    @classmethod
+    def of(cls, project: Project, pending: int) -> ProtectionOut:
+        return cls(
+            enabled=project.password_hash is not None,
+            protects=Protects(project.protects),
+            pending_addresses=pending,
+        )
 
 
 def _summary(project: Project) -> dict[str, Any]:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 
 from autostack.accounts.models import User
+from autostack.builds import dispatch
+from autostack.deployments import events
 from autostack.encryption import Cipher
 from autostack.errors import Conflict, Invalid, NotFound
 from autostack.extensions import db, settings
-from autostack.projects import removals
+from autostack.github import repositories as github_repositories
+from autostack.github import service as github
+from autostack.github.client import GitHubNotConnected, RepositoryNotFound
+from autostack.paging import Page, read_page
+from autostack.projects import deleted, removals
 from autostack.projects import repository as repositories
 from autostack.projects.models import Project, SiteHost
 from autostack.projects.repository import Repository
@@ -28,6 +35,7 @@ PRODUCTION = "production"
 MAX_NAME_CHARACTERS = 100
 # Two projects of one name that are made at once want one label; the loser asks again.
 LABEL_ATTEMPTS = 5
+NEWEST_FIRST = (Project.created_at.desc(), Project.id)
 NAME_CONSTRAINT = "uq_projects_user_id_name"
 SNAPSHOT = {
     "repository": "repository",
@@ -52,11 +60,15 @@ class ProjectNameTaken(Conflict):
         super().__init__(message, {"name": message})
 
 
-def projects_of(user: User) -> list[Project]:
-    """Return the user's projects, newest first."""
-    return list(
-        db.session.scalars(select(Project).where(Project.user_id == user.id).order_by(Project.created_at.desc()))
-    )
+def search(user: User, *, text: str, page: int, limit: int) -> Page[Project]:
+    """Return a page of the user's projects whose name or repository has `text`, newest first."""
+    return read_page(matching(user, text), NEWEST_FIRST, _loaded, page, limit)
+
+
+def find(user: User, text: str, limit: int) -> list[Project]:
+    """Return the user's newest projects whose name or repository has `text`."""
+    found = select(Project).where(Project.id.in_(matching(user, text)))
+    return list(db.session.scalars(found.order_by(*NEWEST_FIRST).limit(limit)))
 
 
 def project_of(user: User, id: uuid.UUID) -> Project:
@@ -65,6 +77,20 @@ def project_of(user: User, id: uuid.UUID) -> Project:
     if project is None:
         raise ProjectNotFound(f"There is no project with the id {id}.")
     return project
+
+
+def matching(user: User | None, text: str) -> Select[uuid.UUID]:
+    """Select the ids of the user's projects, or (without a user) of all, whose name or repository has `text`."""
+    found = select(Project.id)
+    if text:
+        found = found.where(
+            Project.name.icontains(text, autoescape=True) | Project.repository.icontains(text, autoescape=True)
+        )
+    return found if user is None else found.where(Project.user_id == user.id)
+
+
+def _loaded(ids: Sequence[uuid.UUID]) -> list[Project]:
+    return list(db.session.scalars(select(Project).where(Project.id.in_(ids)).order_by(*NEWEST_FIRST)))
 
 
 def create(user: User, reference: str, changes: Mapping[str, Any]) -> Project:
@@ -76,7 +102,7 @@ def create(user: User, reference: str, changes: Mapping[str, Any]) -> Project:
     name = changes.get("name") or _free_name(user, repository, changes.get("root_dir"))
     if _has_project(user, name):
         raise ProjectNameTaken(name)
-    branch = _reach(repository, changes.get("branch"))
+    branch = _reach(user.id, repository, changes.get("branch"))
     columns = _columns({**changes, "name": name, "branch": branch})
     return _insert({"user_id": user.id, **columns, **_location(repository)})
 
@@ -90,6 +116,7 @@ def update_project(project: Project, changes: Mapping[str, Any]) -> Project:
         columns = _columns(changes) | _relocated(project, changes)
         for column, value in columns.items():
             setattr(project, column, value)
+        events.outdated(project.user_id)
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
@@ -110,11 +137,15 @@ def find_or_create_for(
 ) -> Project:
     """Return the user's project that `reference` names, with `changes` made to it; else a new one of that repository.
 
-    `reference` is a Git URL, GitHub's `owner/name`, or the name of a project. Raises Invalid naming the field.
+    `reference` is a Git URL, GitHub's `owner/name`, the name of a project, or of a repository of the user's at GitHub.
+    Raises Invalid naming the field, GitHubUnavailable.
     """
     wanted = dict(changes or {})
     if repositories.is_bare_name(reference):
-        return update_project(_named(user, reference), wanted)
+        named = _named(user, reference)
+        if named is not None:
+            return update_project(named, wanted)
+        reference = _at_github(user, reference)
     key = repositories.parse(reference, settings()).key
     found = _of_repository(user, key, root_dir)
     if found is None:
@@ -128,13 +159,18 @@ def find_or_create_for(
     return update_project(found, wanted)
 
 
+def of_repository(user: User, repository: Repository, root_dir: str | None) -> Project | None:
+    """Return the user's project of a repository's folder, if there is one."""
+    return _of_repository(user, repository.key, root_dir)
+
+
 def build_settings(project: Project) -> dict[str, Any]:
     """Return what a deployment remembers of its project: the settings as they stand, by the API's names."""
     return {name: getattr(project, column) for name, column in SNAPSHOT.items()}
 
 
 def variables_of(project: Project) -> dict[str, str]:
-    """Return the project's environment variables in the clear: for builds, never for answers."""
+    """Return the project's environment variables in the clear: for builds, and for an owner who asks to see one."""
     return Cipher.of(settings()).decrypt_mapping(project.env_vars)
 
 
@@ -154,26 +190,50 @@ def hold(project_id: uuid.UUID) -> Project | None:
 
 
 def delete_project(project: Project) -> None:
-    """Delete a project with its deployments, logs and attempts. Its host names stay as tombstones: no site is there."""
+    """Delete a project with its deployments, logs and attempts: nothing finds them from now on, and a job removes them.
+
+    Its host names stay as tombstones: no site is there.
+    """
     if hold(project.id) is None:
         raise ProjectNotFound("The project was deleted meanwhile.")
     removals.plan(keys.project(str(project.id)))
-    labels = db.session.scalars(select(SiteHost.label).where(SiteHost.project_id == project.id)).all()
-    # The hosts come last: the deployments, and whoever holds one, come before them.
-    db.session.execute(delete(Project).where(Project.id == project.id))
+    events.outdated(project.user_id)
+    deleted.mark(project.id)
+    tombstone = {"project_id": None, "deployment_id": None, "previous_deployment_id": None, "redirect_to": None}
     db.session.execute(
         update(SiteHost)
-        .where(SiteHost.label.in_(labels))
-        .values(project_id=None, deployment_id=None, generation=SiteHost.generation + 1)
+        .where(SiteHost.project_id == project.id)
+        .values(**tombstone, generation=SiteHost.generation + 1)
     )
     db.session.commit()
+    dispatch.tell_of_cancel()
     removals.tell_queue()
+    deleted.tell_queue()
 
 
-def _reach(repository: Repository, branch: str | None) -> str:
+def delete_projects_of(user_id: uuid.UUID) -> None:
+    """Delete all projects of a user, as `delete_project` does."""
+    while project := db.session.scalar(select(Project).where(Project.user_id == user_id).limit(1)):
+        # Another worker may be faster.
+        with contextlib.suppress(ProjectNotFound):
+            delete_project(project)
+
+
+def all_ids() -> list[uuid.UUID]:
+    """Return the ids of everybody's projects, the oldest first."""
+    return list(db.session.scalars(select(Project.id).order_by(Project.created_at, Project.id)))
+
+
+def has_projects(user_id: uuid.UUID) -> bool:
+    """Tell whether a user has a project."""
+    return db.session.scalar(select(Project.id).where(Project.user_id == user_id).limit(1)) is not None
+
+
+def _reach(user_id: uuid.UUID, repository: Repository, branch: str | None) -> str:
+    credential = github.clone_credential(user_id, repository.url)
     # A slow server must not keep a connection of the database's pool waiting with it.
     db.session.commit()
-    return repositories.reach(repository, branch, settings())
+    return repositories.reach(repository, branch, settings(), credential)
 
 
 def _insert(columns: Mapping[str, Any]) -> Project:
@@ -239,7 +299,7 @@ def _relocated(project: Project, changes: Mapping[str, Any]) -> dict[str, Any]:
     branch = changes.get("branch", project.branch)
     if repository.url == project.repository and branch == project.branch:
         return {}
-    found = {"branch": _reach(repository, branch), **_location(repository)}
+    found = {"branch": _reach(project.user_id, repository, branch), **_location(repository)}
     return found if repository.key == project.repository_key else {**found, "github_repo_id": None}
 
 
@@ -250,11 +310,17 @@ def _of_repository(user: User, key: str, root_dir: str | None) -> Project | None
     return found
 
 
-def _named(user: User, name: str) -> Project:
-    project: Project | None = db.session.scalar(select(Project).where(Project.user_id == user.id, Project.name == name))
-    if project is None:
-        raise Invalid.field("repository", f"You have no project named {name}. Give a Git URL, or GitHub's owner/name.")
-    return project
+def _named(user: User, name: str) -> Project | None:
+    found: Project | None = db.session.scalar(select(Project).where(Project.user_id == user.id, Project.name == name))
+    return found
+
+
+def _at_github(user: User, name: str) -> str:
+    try:
+        return github_repositories.named(user, name).full_name
+    except (GitHubNotConnected, RepositoryNotFound):
+        problem = f"You have no project named {name}, nor such a repository at GitHub. Give a Git URL, or owner/name."
+        raise Invalid.field("repository", problem) from None
 
 
 def _has_project(user: User, name: str) -> bool:

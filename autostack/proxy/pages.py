@@ -8,14 +8,23 @@ from functools import cache
 
 WORDS = {
     400: ("Bad request", "The address or the request is not well formed."),
+    402: ("Paused", "This site has used up its traffic for this month."),
     404: ("Nothing here", "There is no page at this address. It may have moved, or the site is not deployed yet."),
     405: ("Method not allowed", "This site answers GET and HEAD only."),
     408: ("Too slow", "The request took too long to arrive."),
+    410: ("Gone", "The page that was at this address has been taken away for good."),
+    413: ("Too large", "The form is longer than this server reads."),
     414: ("Address too long", "The address is longer than this server reads."),
     416: ("No such part", "The file is shorter than the part that was asked for."),
+    417: ("Expectation not met", "This server does not know what the request expects of it."),
+    429: ("Too much at once", "This site has used up its traffic for this month, and is answered slowly."),
     431: ("Headers too large", "The request's headers are larger than this server reads."),
+    500: ("Too many rules", "This site has more rules for this address than can be looked through for each visitor."),
+    502: ("No answer", "The server behind this address cannot be reached."),
     503: ("Back in a moment", "The site cannot be read just now. Please try again shortly."),
+    504: ("No answer in time", "The server behind this address takes too long to answer."),
     505: ("Version not supported", "This server speaks HTTP/1.0 and HTTP/1.1."),
+    508: ("In a circle", "This address leads back to itself by way of another."),
 }
 
 STYLE = """

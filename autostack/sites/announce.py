@@ -2,7 +2,9 @@
 
 A proxy that hears of a newer generation asks the store again before it answers the next request, and says so on a list
 made for this one announcement. One that is cut off from Redis asks the store for every request, see
-`autostack.proxy.routes`; between being cut off and noticing, a route's time to live is the bound.
+`autostack.proxy.routes`; between being cut off and noticing, a route's time to live is the bound. Whoever announces and
+is cut off himself, or does not hear from every proxy, leaves a word in the store, which proxies look at twice within
+that time.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from dataclasses import dataclass
 
 from redis import Redis
 from redis.exceptions import RedisError
+
+from autostack.sites import keys
+from autostack.sites.store import Store
 
 CHANNEL = "autostack:routes"
 REPLIES = "autostack:routes:replies:"
@@ -68,11 +73,14 @@ def _wait_for_reply(redis: Redis, reply_to: str, deadline: float) -> bool:
     return redis.blpop([reply_to], timeout=max(remaining, 0.001)) is not None
 
 
-def make_visible(redis: Redis, generations: Mapping[str, int], timeout_s: float, route_ttl_s: float) -> None:
-    """Return once a request made from now on gets these generations from every proxy.
+def make_visible(
+    redis: Redis, store: Store, generations: Mapping[str, int], timeout_s: float, route_ttl_s: float
+) -> None:
+    """Return once a request made from now on gets these generations from every proxy. Raises StoreUnavailable.
 
-    The routes must be in the store. Usually that takes a millisecond; without every proxy's word, a route's time to
-    live has to pass.
+    The routes must be in the store. Usually that takes a millisecond; without every proxy's word, it is said in the
+    store, too, and a route's time to live has to pass.
     """
     if not announce(redis, generations, timeout_s):
+        store.put(keys.MISSED_ANNOUNCEMENT, uuid.uuid4().hex.encode())
         time.sleep(route_ttl_s + MARGIN_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import heapq
 import os
 import secrets
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ def _our_errors(path: Path) -> Iterator[None]:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Replace a file at once, content and name on disk when this returns. Raises StoreUnavailable."""
-    draft = path.with_name(f"{path.name}#{secrets.randbelow(10**12)}")
+    # Not longer where the file's name is long: that may have as many characters as a name can.
+    draft = path.with_name(f"#{secrets.randbelow(10**12)}")
     with _our_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -44,6 +46,20 @@ def swap(path: Path, data: bytes, seen: bytes | None) -> bool:
             return False
         write_durably(path, data)
         return True
+
+
+def next_files(path: Path, after: str, limit: int) -> list[tuple[str, os.stat_result]]:
+    """Return the next files of a folder in the order of their names, with what is known of each."""
+    with _our_errors(path):
+        try:
+            names = heapq.nsmallest(limit, (name for name in os.listdir(path) if name > after and "#" not in name))
+        except FileNotFoundError:
+            return []
+        found = []
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                found.append((name, (path / name).stat()))
+        return found
 
 
 def _read(path: Path) -> bytes | None:

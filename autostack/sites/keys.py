@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from uuid import UUID
 
+PROJECTS = "projects"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+# What proxies counted, the days' salts, and the projects that have used up their traffic.
+TRAFFIC_BATCHES = "traffic/batches"
+TRAFFIC_SALTS = "traffic/salts"
+TRAFFIC_LIMITS = "traffic/limits.json"
+# Written anew when not every proxy has heard of a route: they look at it, and read all routes again then.
+MISSED_ANNOUNCEMENT = "missed-announcement"
 CACHE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 def project(project_id: str) -> str:
     """Return the folder of everything that belongs to a project. Raises ValueError for what is no UUID."""
-    return f"projects/{_uuid(project_id)}"
+    return f"{PROJECTS}/{_uuid(project_id)}"
 
 
 def blobs(project_id: str) -> str:
@@ -53,6 +61,24 @@ def cache(project_id: str, name: str) -> str:
 def route(host: str) -> str:
     """Return the name of a host's route: a label under SITES_DOMAIN, or a whole custom domain. Raises ValueError."""
     return f"routes/{_matching(HOST, host, 'host')}.json"
+
+
+def traffic_batch(batch_id: str) -> str:
+    """Return the name of what a proxy counted while Redis was away."""
+    return f"{TRAFFIC_BATCHES}/{_uuid(batch_id)}.json"
+
+
+def traffic_salt(day: date) -> str:
+    """Return the name of the salt that a day's visitors are counted with."""
+    return f"{TRAFFIC_SALTS}/{day.isoformat()}"
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a folder's name may be that of a project or a deployment."""
+    try:
+        return bool(_uuid(text))
+    except ValueError:
+        return False
 
 
 def _uuid(text: str) -> str:

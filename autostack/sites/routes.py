@@ -1,4 +1,4 @@
-"""Which deployment a host shows. Routes are the only objects in the store that change.
+"""Which deployment a host shows. Of a site, routes are the only objects in the store that change.
 
 Each has a generation, taken from PostgreSQL when the switch is decided. A publisher that was held up and comes late
 brings a lower one and changes nothing; proxies ignore a lower one, too.
@@ -34,12 +34,28 @@ class RouteInvalid(Invalid):
     code = "ROUTE_INVALID"
 
 
+BcryptHash = Annotated[str, StringConstraints(pattern=r"^\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}$")]
+KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """The password that visitors must know. `key_id` changes with it, and ends what was opened by an earlier one."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
+    )
+
+    password_hash: BcryptHash
+    key_id: KeyId
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Host label (or custom domain) → deployment.
 
     `former` are deployments that were live here before, newest first. A `removed` one stays as a tombstone, so that a
-    late publisher cannot bring the host back. `protection` is reserved: always None for now.
+    late publisher cannot bring the host back. `redirect_to` is the host that every visitor is sent on to.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
@@ -51,9 +67,15 @@ class Route:
     project_id: Uuid
     deployment_id: Uuid
     kind: Kind = "production"
-    protection: None = None
+    protection: Protection | None = None
+    redirect_to: Host | None = None
     former: tuple[Uuid, ...] = ()
     removed: bool = False
+
+    @property
+    def is_preview(self) -> bool:
+        """Tell whether search engines are to look away, and its counts stand apart."""
+        return self.kind != "production"
 
     def to_json(self) -> bytes:
         """Return the route as it is stored."""

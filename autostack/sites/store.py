@@ -7,17 +7,19 @@ the store cannot be reached, and those that read raise ObjectNotFound. Names com
 from __future__ import annotations
 
 import contextlib
+import random
+import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, PreconditionError
 from obstore.store import LocalStore, S3Store
 
 from autostack.errors import ConfigurationError
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 # S3's smallest part of a multipart upload is 5 MiB; smaller objects go in one request.
 PART_BYTES = 8 * 1024 * 1024
 STREAM_CHUNK_BYTES = 256 * 1024
+# What is read at once of an object whose length is not known: of manifests and the like, mostly all.
+SHORT_BYTES = 32 * 1024
+# What breaks off is sent again as a whole. S3's own limit for one request is 5 GiB.
+SIGNED_BYTES = 64 * 1024 * 1024
 # Below this many names, asking for each is quicker than listing a project's folder of blobs.
 FEW_NAMES = 64
 CONCURRENT_HEADS = 16
@@ -41,6 +47,9 @@ PAGE = 1000
 REQUEST_TIMEOUT = timedelta(hours=1)
 READ_TIMEOUT = timedelta(seconds=15)
 CONNECT_TIMEOUT = timedelta(seconds=5)
+# How obstore words that a request did not get through, and how long we wait then.
+NOT_SENT = "error sending request"
+REPEAT_AFTER_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +93,63 @@ def _our_errors(key: str) -> Iterator[None]:
 class Store:
     """The objects of one installation. Safe to share between threads."""
 
-    def __init__(self, backend: LocalStore | S3Store, root: Path | None = None, signer: Signer | None = None) -> None:
+    def __init__(
+        self,
+        backend: LocalStore | S3Store,
+        root: Path | None = None,
+        signer: Signer | None = None,
+        patience_s: float = 0,
+    ) -> None:
         self._backend = backend
         self._root = root
         self._signer = signer
+        self._patience_s = patience_s
 
     @property
     def can_sign(self) -> bool:
         """Tell whether others can be given addresses to read and write objects by themselves (S3 only)."""
         return self._signer is not None
 
+    @property
+    def is_folder(self) -> bool:
+        """Tell whether the objects are files of this machine."""
+        return self._root is not None
+
     def get(self, key: str) -> bytes:
         """Return an object's bytes."""
         with _our_errors(key):
             return obstore.get(self._backend, key).bytes().to_bytes()
+
+    def get_part(self, key: str, start: int, size: int) -> bytes:
+        """Return `size` bytes of an object from `start` on."""
+        with _our_errors(key):
+            return bytes(obstore.get_range(self._backend, key, start=start, length=size))
 
     async def get_async(self, key: str) -> bytes:
         """Return an object's bytes."""
         with _our_errors(key):
             result = await obstore.get_async(self._backend, key)
             return (await result.bytes_async()).to_bytes()
+
+    async def get_short_async(self, key: str) -> bytes:
+        """Return the bytes of an object that is not empty: if they are few, in one step less than `get_async`."""
+        with _our_errors(key):
+            data = bytes(await obstore.get_range_async(self._backend, key, start=0, length=SHORT_BYTES))
+        return data if len(data) < SHORT_BYTES else await self.get_async(key)
+
+    async def get_sized_async(self, key: str, size: int) -> bytes:
+        """Return the bytes of an object that is known to have `size` of them: in one step less than `get_async`."""
+        with _our_errors(key):
+            # One byte more, or a longer one would pass for it.
+            data = bytes(await obstore.get_range_async(self._backend, key, start=0, length=size + 1))
+        if len(data) != size:
+            raise StoreUnavailable(f"The object store has another content for {key}.")
+        return data
+
+    async def get_part_async(self, key: str, start: int, size: int) -> bytes:
+        """Return `size` bytes of an object from `start` on."""
+        with _our_errors(key):
+            return bytes(await obstore.get_range_async(self._backend, key, start=start, length=size))
 
     def iterate(self, key: str) -> Iterator[bytes]:
         """Yield an object in chunks of about STREAM_CHUNK_BYTES. Raises ObjectNotFound at once, not at the first."""
@@ -154,9 +200,22 @@ class Store:
         """Write a small object; when this returns it is there for good, also after a power cut."""
         with _our_errors(key):
             if self._root is None:
-                obstore.put(self._backend, key, data)
+                self._put_on_s3(key, data)
             else:
                 folder.write_durably(self._root / key, data)
+
+    def _put_on_s3(self, key: str, data: bytes) -> None:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                obstore.put(self._backend, key, data)
+                return
+            except GenericError as error:
+                # obstore repeats what it knows to be worth it; a kept connection that breaks as it is taken is not.
+                if NOT_SENT not in str(error).partition("\n")[0] or time.monotonic() > deadline:
+                    raise
+            # Not all at the same moment, when it comes back.
+            time.sleep(REPEAT_AFTER_S * random.uniform(0.5, 1.5))  # noqa: S311 - a jitter
 
     def put_stream(self, key: str, chunks: Path | Iterable[bytes]) -> None:
         """Write a file or chunks of any size in bounded memory. An error raised by `chunks` leaves nothing behind."""
@@ -224,6 +283,24 @@ class Store:
             pages = obstore.list(self._backend, prefix)
             return [Listed(found["path"], found["size"], found["last_modified"]) for page in pages for found in page]
 
+    def next_objects(self, prefix: str, after: str, limit: int = PAGE) -> list[Listed]:
+        """Return the next objects that lie right in a folder, by name; `after` is the name of the last one known."""
+        if self._root is not None:
+            files = folder.next_files(self._root / prefix, after.removeprefix(f"{prefix}/"), limit)
+            return [
+                Listed(f"{prefix}/{name}", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+                for name, status in files
+            ]
+        with _our_errors(prefix):
+            pages = obstore.list(self._backend, prefix, offset=after or None, chunk_size=limit)
+            page = next(iter(pages), [])
+            return [Listed(found["path"], found["size"], found["last_modified"]) for found in page]
+
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders right in a folder."""
+        with _our_errors(prefix):
+            return list(obstore.list_with_delimiter(self._backend, prefix)["common_prefixes"])
+
     def names(self, prefix: str) -> Iterator[str]:
         """Yield the names of all objects in a folder and those below it. No such folder is an empty one."""
         with _our_errors(prefix):
@@ -250,8 +327,15 @@ class Store:
         return len(names)
 
     def sign_put(self, key: str, sha256: str, size: int, ttl_s: int) -> SignedUpload | None:
-        """Return an address that takes exactly this content (hex SHA-256, bytes); None for a local folder."""
-        return self._signer.put(key, sha256, size, ttl_s) if self._signer else None
+        """Return an address that takes exactly this content (hex SHA-256, bytes).
+
+        None for a local folder, and for what is too large to be sent in one request: `put_stream` takes it in parts.
+        """
+        return self._signer.put(key, sha256, size, ttl_s) if self._signer and size <= SIGNED_BYTES else None
+
+    def end_unfinished(self, prefix: str, before: datetime) -> int:
+        """Have S3 forget uploads in parts that nobody went on with since then; return how many that were."""
+        return self._signer.end_unfinished(prefix, before) if self._signer else 0
 
     def sign_get(self, key: str, ttl_s: int) -> str | None:
         """Return an address that reads one object; None for a local folder."""
@@ -279,6 +363,8 @@ def _open_s3(settings: Settings, bucket: str, prefix: str, patience_s: float) ->
         "endpoint": settings.s3_endpoint_url,
         "access_key_id": settings.aws_access_key_id,
         "secret_access_key": secret.get_secret_value() if secret else None,
+        "server_side_encryption": settings.s3_sse,
+        "sse_kms_key_id": settings.s3_sse_kms_key_id,
     }
     backend = S3Store(
         bucket,
@@ -298,4 +384,4 @@ def _open_s3(settings: Settings, bucket: str, prefix: str, patience_s: float) ->
         # What is not given is found as AWS's own tools find it: environment, container, instance.
         **{name: value for name, value in given.items() if value is not None},
     )
-    return Store(backend, signer=Signer(settings, bucket, prefix))
+    return Store(backend, signer=Signer(settings, bucket, prefix), patience_s=patience_s)

@@ -6,7 +6,7 @@ const RELATIVE_UNTIL_S = 30 * 86400;
 
 // Toasts: `HX-Trigger: {"toast": {"message": "…", "category": "success"}}`, or a dispatched event of that name.
 
-export function toast(message, category = "info") {
+function toast(message, category = "info") {
   const note = document.getElementById("toast-template").content.firstElementChild.cloneNode(true);
   note.dataset.tone = category;
   note.querySelector("p").textContent = message;
@@ -49,7 +49,7 @@ document.addEventListener("click", (event) => {
   else setTheme(button.dataset.setTheme);
 });
 
-export async function copy(text, button) {
+async function copy(text, button) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
@@ -91,10 +91,28 @@ function rest() {
   });
 }
 
-document.addEventListener("htmx:finally:request", ({ detail }) => {
-  if (detail.ctx.sourceElement.matches("form")) rest();
+document.addEventListener("htmx:finally:request", ({ detail: { ctx } }) => {
+  if (!ctx.sourceElement.matches("form")) return;
+  rest();
+  // What was asked for in a menu or a dialog is done.
+  if (ctx.response?.raw.ok) ctx.sourceElement.closest("[popover]")?.hidePopover();
 });
 window.addEventListener("pageshow", ({ persisted }) => persisted && rest());
+
+// What had the focus may be gone from what HTMX changed: then what is around it has it, not the page's beginning.
+
+let around = [];
+
+document.addEventListener("htmx:before:swap", () => {
+  around = [];
+  for (let element = document.activeElement; element; element = element.parentElement) around.push(element);
+});
+document.addEventListener("htmx:after:swap", () => {
+  const place = around.find((element) => element.isConnected);
+  if (!place || place === around[0] || place === document.body) return;
+  place.tabIndex = -1;
+  place.focus({ preventScroll: true });
+});
 
 // What cannot be undone needs its name typed.
 

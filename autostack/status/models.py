@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import Numeric, String, Text, func
+from sqlalchemy import Index, Numeric, String, Text, func
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -14,9 +14,14 @@ from autostack.extensions import Base
 
 
 class ServiceStatus(Base):
-    """One look at one service. `response_time` is in milliseconds."""
+    """One look at one service: `status` is a `health.Health`, `response_time` in milliseconds.
+
+    `uptime_percentage` is of the time that the look stands for; without it, it stands for a moment.
+    """
 
     __tablename__ = "service_status"
+    # The newest look at each service, and those of 90 days.
+    __table_args__ = (Index("ix_service_status_service_name_last_checked_at", "service_name", "last_checked_at"),)
 
     id: Mapped[Id]
     service_name: Mapped[str] = mapped_column(String(100))

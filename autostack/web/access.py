@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import TypeVar, cast
 
 from flask import Flask, current_app, g, request
 from flask_login import current_user
 
+from autostack.accounts.callers import Caller
 from autostack.accounts.models import User
 from autostack.accounts.scopes import Scope
 from autostack.errors import Forbidden, Unauthorized
@@ -61,9 +63,13 @@ def by_agent_token(view: View) -> View:
 
 def me() -> User:
     """Return the signed-in user. Raises Unauthorized where there is none."""
-    if not current_user.is_authenticated:
-        raise Unauthorized("The access token is not valid any more." if bearer_token() else "Sign in first.")
-    return cast(User, current_user._get_current_object())
+    found = _signed_in()
+    return found.user if isinstance(found, Caller) else found
+
+
+def my_id() -> uuid.UUID:
+    """Return the id of the signed-in user, without a look at their row. Raises Unauthorized where there is none."""
+    return _signed_in().id
 
 
 def needs_sign_in(view: Callable[..., object]) -> bool:
@@ -104,7 +110,7 @@ def enforce(app: Flask) -> None:
             return
         view = app.view_functions[request.endpoint]
         if needs_sign_in(view):
-            user = me()
+            user = _signed_in()
             needed = needed_scope(view, request.method)
             if not g.scope.covers(needed):
                 raise MissingScope(f"This takes a token with the scope `{needed}`.")
@@ -112,6 +118,13 @@ def enforce(app: Flask) -> None:
                 raise Forbidden("Only admins may do this.")
         if _could_be_forged():
             csrf.protect()
+
+
+def _signed_in() -> User | Caller:
+    found = cast("User | Caller", current_user._get_current_object())
+    if not found.is_authenticated:
+        raise Unauthorized("The access token is not valid any more." if bearer_token() else "Sign in first.")
+    return found
 
 
 def _could_be_forged() -> bool:

@@ -2,39 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import structlog
 from flask import Flask, Response, jsonify
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.utils import import_string
 
 from autostack import logs
 from autostack import models as _models  # noqa: F401 - migrations must know every table
 from autostack.accounts.providers import configured
 from autostack.bounded import bound
 from autostack.deployments import events
+from autostack.domains import names
 from autostack.extensions import connect_redis, csrf, db, login_manager, migrate, sock
-from autostack.settings import Settings, is_shared_domain, load_settings
+from autostack.settings import Settings, load_settings
 from autostack.sites.store import open_store
-from autostack.web import access, errors, rate_limits, request_log, security, templating
+from autostack.web import access, errors, rate_limits, request_log, security, static_files, templating
+from autostack.web import sockets as web_sockets
 from autostack.web.browser_sessions import BrowserSessions
 
 log = structlog.stdlib.get_logger(__name__)
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 MAX_REQUEST_BYTES = 1_000_000
+# Every blueprint, by its module and its name there.
+FEATURES = (
+    "autostack.accounts.account_pages:moved",
+    "autostack.accounts.account_pages:pages",
+    "autostack.accounts.api:api",
+    "autostack.accounts.api:user_api",
+    "autostack.accounts.oauth_pages:pages",
+    "autostack.accounts.pages:pages",
+    "autostack.accounts.preferences_pages:pages",
+    "autostack.accounts.profile_pages:pages",
+    "autostack.accounts.sign_ins_pages:sessions_pages",
+    "autostack.accounts.sign_ins_pages:tokens_pages",
+    "autostack.admin.api:api",
+    "autostack.admin.pages:pages",
+    "autostack.analytics.api:api",
+    "autostack.analytics.pages:pages",
+    "autostack.builds.agent_api:api",
+    "autostack.dashboard.api:api",
+    "autostack.dashboard.pages:pages",
+    "autostack.deployments.api:api",
+    "autostack.deployments.log_pages:pages",
+    "autostack.deployments.stream:sockets",
+    # The deployments' own pages, to which the wizard adds its.
+    "autostack.deployments.wizard_pages:pages",
+    "autostack.domains.api:api",
+    "autostack.domains.pages:pages",
+    "autostack.github.api:api",
+    "autostack.github.pages:pages",
+    "autostack.palette.pages:pages",
+    "autostack.projects.api:api",
+    "autostack.projects.environment_pages:pages",
+    "autostack.projects.pages:pages",
+    "autostack.projects.protection_api:api",
+    "autostack.projects.protection_pages:pages",
+    "autostack.status.api:api",
+    "autostack.status.pages:pages",
+    "autostack.status.stream:sockets",
+    "autostack.traffic.api:api",
+    "autostack.traffic.pages:pages",
+    "autostack.web.api_docs:pages",
+    "autostack.web.public_pages:pages",
+)
+
+
+class Application(Flask):
+    """Flask without a look, before each call of a view or a hook, whether it is a coroutine: none of ours is."""
+
+    def ensure_sync(self, func: Function) -> Function:
+        return func
 
 
 def build_app(settings: Settings | None = None) -> Flask:
     """Return the application that gunicorn serves, and whose context jobs run in."""
     settings = settings or load_settings()
     logs.ensure(settings)
-    if is_shared_domain(settings.app_url, settings.sites_domain):
+    if names.shares_cookies(settings.app_url, settings.sites_domain):
         log.warning("SITES_DOMAIN shares APP_URL's domain: deployed sites can set cookies that the dashboard receives")
+    elif settings.is_production and not names.is_public_suffix(settings.sites_domain):
+        log.warning("SITES_DOMAIN is no public suffix: deployed sites can set cookies that their neighbours receive")
     if settings.is_production and settings.smtp_host is None:
         log.warning("SMTP_HOST is not set: no address can be confirmed, and no password reset")
-    app = Flask("autostack", root_path=str(templating.PACKAGE))
+    app = Application("autostack", root_path=str(templating.PACKAGE))
     app.config.update(_flask_config(settings), AUTOSTACK=settings)
     request_log.register(app)
     # Before anything may refuse a request: a refusal has the same headers, and a preflight no token.
     security.register(app)
+    static_files.register(app)
     _init_extensions(app, settings)
     _register_features(app)
     errors.register(app)
@@ -55,8 +115,11 @@ def _flask_config(settings: Settings) -> dict[str, object]:
             # What is written into a statement may be a secret, and its errors are logged.
             "hide_parameters": True,
             "pool_timeout": 10,
+            # What a peak opened is kept: opening one takes longer than most requests. The one used last is next, and
+            # needs no asking whether it is still there.
             "pool_size": settings.database_pool_size,
-            "max_overflow": settings.database_pool_size,
+            "max_overflow": 0,
+            "pool_use_lifo": True,
             # Nobody of ours holds a lock for long: who waits for one longer than this is told so.
             "connect_args": {"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=10s"},
         },
@@ -91,46 +154,12 @@ def _init_extensions(app: Flask, settings: Settings) -> None:
 
 
 def _register_features(app: Flask) -> None:
-    # Imported here: a feature's modules need the extensions above.
-    from autostack.accounts.api import api as accounts_api
-    from autostack.accounts.api import user_api
-    from autostack.accounts.connections_pages import pages as connections_pages
-    from autostack.accounts.oauth_pages import pages as oauth_pages
-    from autostack.accounts.pages import pages as accounts_pages
-    from autostack.accounts.settings_pages import pages as account_pages
-    from autostack.accounts.sign_ins_pages import sessions_pages, tokens_pages
-    from autostack.admin.api import api as admin_api
-    from autostack.admin.pages import pages as admin_pages
-    from autostack.builds.agent_api import api as agent_api
+    # A feature's modules are imported only now: they need the extensions above.
     from autostack.deployments import stream
-    from autostack.deployments.api import api as deployments_api
-    from autostack.deployments.pages import pages as deployments_pages
-    from autostack.github.api import api as github_api
-    from autostack.projects.api import api as projects_api
-    from autostack.projects.pages import pages as projects_pages
-    from autostack.web.api_docs import pages as api_docs
 
-    for blueprint in (
-        accounts_api,
-        accounts_pages,
-        admin_api,
-        admin_pages,
-        agent_api,
-        api_docs,
-        connections_pages,
-        deployments_api,
-        deployments_pages,
-        stream.sockets,
-        github_api,
-        oauth_pages,
-        projects_api,
-        projects_pages,
-        account_pages,
-        sessions_pages,
-        tokens_pages,
-        user_api,
-    ):
-        app.register_blueprint(blueprint)
+    for feature in FEATURES:
+        app.register_blueprint(import_string(feature))
+    web_sockets.register(app)
     stream.register(app, app.extensions["autostack_redis"])
     app.add_url_rule("/healthz", view_func=healthz)
 

@@ -126,7 +126,7 @@ class BrowserSessions(SessionInterface):
 
 
 def _csrf(id: str, key: bytes) -> str:
-    return hmac.new(key, f"csrf {id}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, f"csrf {id}".encode(), "sha256").hex()
 
 
 def _name(id: str) -> str:

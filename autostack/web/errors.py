@@ -6,15 +6,15 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from flask import Flask, Response, current_app, jsonify, make_response, redirect, request, url_for
-from pydantic import ValidationError
+from flask import Flask, Response, jsonify, make_response, redirect, request, url_for
 from sqlalchemy.exc import OperationalError, TimeoutError
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from autostack.errors import AutostackError, Invalid, NotFound, Unauthorized, Unavailable
-from autostack.web.htmx import is_htmx, redirect_to
+from autostack.errors import AutostackError, NotFound, Unauthorized, Unavailable
+from autostack.web import error_pages
+from autostack.web.htmx import is_htmx, page_of_htmx, redirect_to
 from autostack.web.request_log import request_id
 
 log = structlog.stdlib.get_logger(__name__)
@@ -26,6 +26,16 @@ CODES = {
     429: "RATE_LIMIT_EXCEEDED",
 }
 
+WORDS = {
+    404: "Nothing is at this address.",
+    405: "This address takes another kind of request.",
+}
+
+# PostgreSQL's words for a transaction that it took back, because another one was in its way: a serialization failure, a
+# deadlock, a lock that was waited for too long.
+OVERTAKEN = frozenset({"40001", "40P01", "55P03"})
+RETRY_AFTER_S = 1
+
 # What GitHub and Google send browsers back to is below `/api/` too.
 VISITED_BY_BROWSERS = frozenset({"oauth"})
 
@@ -33,7 +43,6 @@ VISITED_BY_BROWSERS = frozenset({"oauth"})
 def register(app: Flask) -> None:
     """Teach the application to render every error."""
     app.register_error_handler(AutostackError, render_error)
-    app.register_error_handler(ValidationError, _render_validation)
     app.register_error_handler(HTTPException, _render_http)
     app.register_error_handler(OperationalError, _render_database_away)
     # The pool's: every connection is in use.
@@ -51,15 +60,6 @@ def wants_json() -> bool:
     return request.blueprint not in VISITED_BY_BROWSERS or accepted["application/json"] >= accepted["text/html"]
 
 
-def problems_by_field(error: ValidationError) -> dict[str, str]:
-    """Return pydantic's complaints as field → sentence, the fields named as the client names them."""
-    return {".".join(map(str, item["loc"])) or "body": _sentence(item["msg"]) for item in error.errors()}
-
-
-def _sentence(message: str) -> str:
-    return message.removeprefix("Value error, ")
-
-
 def render_error(error: AutostackError) -> Response:
     """Render an error of ours; a browser that must sign in is sent to do so."""
     if isinstance(error, Unauthorized) and not wants_json():
@@ -70,12 +70,6 @@ def render_error(error: AutostackError) -> Response:
     return _render(error.status, error.code, error.message, error.details)
 
 
-def _render_validation(error: ValidationError) -> Response:
-    details = problems_by_field(error)
-    message = "; ".join(f"{field}: {problem}" for field, problem in details.items())
-    return _render(Invalid.status, Invalid.code, message, details)
-
-
 def _render_http(error: HTTPException) -> Response:
     if error.response is not None:
         return make_response(error.response)
@@ -83,16 +77,28 @@ def _render_http(error: HTTPException) -> Response:
         return make_response(error.get_response())
     status = error.code or 500
     code = CODES.get(status, HTTPStatus(status).name)
-    response = _render(status, code, error.description or HTTPStatus(status).phrase)
+    response = _render(status, code, _words_of(error, status))
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:
             response.headers[name] = value
     return response
 
 
+def _words_of(error: HTTPException, status: int) -> str:
+    """Return what was said of this error, else ours for its kind: Werkzeug's are about servers and URLs."""
+    is_general = error.description == type(error).description
+    general = WORDS.get(status) if is_general else None
+    return general or error.description or HTTPStatus(status).phrase
+
+
 def _render_database_away(error: OperationalError | TimeoutError) -> Response:
-    log.warning("database unavailable", exc_info=error)
-    return _render(Unavailable.status, Unavailable.code, "The database does not answer. Try again in a moment.")
+    if getattr(getattr(error, "orig", None), "sqlstate", None) in OVERTAKEN:
+        log.warning("transaction taken back", exc_info=error)
+        message = "Something else was changing the same just now. Try again in a moment."
+    else:
+        log.warning("database unavailable", exc_info=error)
+        message = "The database does not answer. Try again in a moment."
+    return _render(Unavailable.status, Unavailable.code, message)
 
 
 def _render_deleted(error: ObjectDeletedError | StaleDataError) -> Response:
@@ -108,9 +114,11 @@ def _render_unexpected(error: Exception) -> Response:
 
 
 def _send_to_login() -> Response:
+    if is_htmx():
+        # Back to the page, not to the fragment of it that was asked for.
+        return redirect_to(url_for("accounts.login", next=page_of_htmx()))
     here = request.full_path.rstrip("?") if request.method == "GET" else None
-    target = url_for("accounts.login", next=here)
-    return redirect_to(target) if is_htmx() else make_response(redirect(target))
+    return make_response(redirect(url_for("accounts.login", next=here)))
 
 
 def _render(status: int, code: str, message: str, details: dict[str, Any] | None = None) -> Response:
@@ -118,9 +126,8 @@ def _render(status: int, code: str, message: str, details: dict[str, Any] | None
         envelope = {"code": code, "message": message, "statusCode": status, "details": details or {}}
         response = jsonify(error=envelope)
     else:
-        # Not by `render_template`: Flask-Login would then ask the database who this is, which may be what failed.
-        template = current_app.jinja_env.get_template("errors/_problem.html" if is_htmx() else "errors/page.html")
-        title = HTTPStatus(status).phrase
-        response = make_response(template.render(status=status, title=title, message=message, details=details))
+        response = make_response(error_pages.render(status, message, details))
     response.status_code = status
+    if status == Unavailable.status:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response

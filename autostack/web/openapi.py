@@ -35,6 +35,7 @@ from autostack.web.schemas import ErrorOut, Schema
 
 API = "/api/"
 JSON = "application/json"
+FOUND = HTTPStatus.FOUND.value
 VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 VARIABLE = re.compile(r"<(?:(\w+)[^:<>]*:)?([^<>]+)>")
 # See `Schema`.
@@ -133,6 +134,8 @@ def _describe(view: Callable[..., object], rule: Rule, verb: str, declared: Oper
     }
     if declared.body is not None:
         described["requestBody"] = {"required": True, "content": {JSON: _content(declared.body, schemas)}}
+    if declared.redirects:
+        described["responses"][str(FOUND)] = _redirect(FOUND)
     errors = errors_of(view, rule, verb, declared)
     for status in sorted({error.status for error in errors}):
         described["responses"][str(status)] = _failure([error for error in errors if error.status == status])
@@ -160,10 +163,18 @@ def _content(model: type[Schema], schemas: Json) -> Json:
 def _success(declared: Operation, schemas: Json) -> Json:
     content: Json = {JSON: _content(declared.answer, schemas)} if declared.answer else {}
     content.update({name: {"schema": {"type": "string"}} for name in declared.media_types})
-    response: Json = {"description": _phrase(declared.status), "headers": _limit_headers()}
-    if declared.location is not None or declared.status in range(300, 400):
-        response["headers"]["Location"] = {"schema": {"type": "string"}, "required": True}
+    is_elsewhere = declared.location is not None or declared.status == FOUND
+    response = _redirect(declared.status) if is_elsewhere else _plain(declared.status)
     return {**response, "content": content} if content else response
+
+
+def _plain(status: int) -> Json:
+    return {"description": _phrase(status), "headers": _limit_headers()}
+
+
+def _redirect(status: int) -> Json:
+    location = {"schema": {"type": "string"}, "required": True}
+    return {"description": _phrase(status), "headers": {**_limit_headers(), "Location": location}}
 
 
 def _failure(errors: list[type[AutostackError]]) -> Json:
@@ -171,8 +182,10 @@ def _failure(errors: list[type[AutostackError]]) -> Json:
     content = {"schema": {"$ref": f"{REFERENCE}ErrorOut"}, "example": {"error": {**example, "details": {}}}}
     codes = " or ".join(f"`{code}`" for code in dict.fromkeys(error.code for error in errors))
     failure: Json = {"description": codes, "content": {JSON: content}}
-    if errors[0].status == RateLimited.status:
-        failure["headers"] = {**_limit_headers(), "Retry-After": _header("Seconds to wait.", "integer")}
+    limited = errors[0].status == RateLimited.status
+    if limited or errors[0].status == Unavailable.status:
+        wait = {"Retry-After": _header("Seconds to wait.", "integer")}
+        failure["headers"] = {**_limit_headers(), **wait} if limited else wait
     return failure
 
 

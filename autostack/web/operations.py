@@ -36,6 +36,7 @@ class Operation:
     raises: tuple[type[AutostackError], ...]
     location: str | None
     media_types: tuple[str, ...]
+    redirects: bool
 
 
 def operation(
@@ -44,16 +45,18 @@ def operation(
     raises: Sequence[type[AutostackError]] = (),
     location: str | None = None,
     media_types: Sequence[str] = (),
+    redirects: bool = False,
 ) -> Callable[[Callable[..., object]], Callable[..., Response]]:
     """Declare a handler under `/api/`. It stands closest to the function, beneath access and limits.
 
     `raises` are the errors that only this operation has; those that follow from its access, body, path and limits are
     known. `location` is the endpoint of what was made, for the header of that name. A handler that returns a Response
-    itself (a redirect, a file) gives its status, and its `media_types` if it has a body.
+    itself (a redirect, a file) gives its status, and its `media_types` if it has a body; one that `redirects` does so
+    (302) as well as what else it answers.
     """
 
     def declare(view: Callable[..., object]) -> Callable[..., Response]:
-        declared = _declaration(view, status, tuple(raises), location, tuple(media_types))
+        declared = _declaration(view, status, tuple(raises), location, tuple(media_types), redirects)
 
         @wraps(view)
         def handle(**path: Any) -> Response:
@@ -82,6 +85,7 @@ def _declaration(
     raises: tuple[type[AutostackError], ...],
     location: str | None,
     media_types: tuple[str, ...],
+    redirects: bool,
 ) -> Operation:
     hints = get_type_hints(view)
     returned = hints["return"]
@@ -98,6 +102,7 @@ def _declaration(
         raises=raises,
         location=location,
         media_types=media_types,
+        redirects=redirects,
     )
 
 

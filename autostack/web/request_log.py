@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import time
-import uuid
 from typing import cast
 from urllib.parse import quote
 
@@ -36,7 +36,7 @@ def register(app: Flask) -> None:
 
 def _begin() -> None:
     g.request_began = time.perf_counter()
-    g.request_id = _given_id() or uuid.uuid4().hex
+    g.request_id = _given_id() or secrets.token_hex(16)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id, address=request.remote_addr)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Self, TypeVar
 
-from flask import Response, jsonify, request
+from flask import Response, request
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from autostack.errors import BadRequest, Invalid, UnsupportedMediaType
-from autostack.web.errors import problems_by_field
+from autostack.paging import Page
 from autostack.web.times import iso
 
 Time = Annotated[
@@ -42,7 +42,14 @@ WHOLE = BeforeValidator(_whole)
 class Schema(BaseModel):
     """Base of every request and response model. Unknown keys are ignored; names are camelCase outside."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, str_strip_whitespace=True, frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        str_strip_whitespace=True,
+        frozen=True,
+        # Errors are logged, and what does not fit may be a secret all the same.
+        hide_input_in_errors=True,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -81,6 +88,18 @@ class Schema(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
+class PaginationOut(Schema):
+    """Where in a list a page stands. Pages count from 1."""
+
+    current_page: int = Field(examples=[1])
+    total_pages: int = Field(examples=[3])
+    total_items: int = Field(examples=[27])
+
+    @classmethod
+    def of(cls, page: Page[Any]) -> PaginationOut:
+        return cls(current_page=page.number, total_pages=page.total_pages, total_items=page.total_items)
+
+
 class ErrorBodyOut(Schema):
     """`details` names the fields that were wrong, where it was fields."""
 
@@ -111,12 +130,20 @@ def read_json(model: type[Model]) -> Model:
 
 
 def _invalid(error: ValidationError) -> Invalid:
-    details = problems_by_field(error)
+    """Return pydantic's complaints as field → sentence, the fields named as the client names them."""
+    details = {".".join(map(str, item["loc"])) or "body": _sentence(item["msg"]) for item in error.errors()}
     return Invalid("; ".join(f"{field}: {problem}" for field, problem in details.items()), details)
+
+
+def _sentence(message: str) -> str:
+    return message.removeprefix("Value error, ")
 
 
 def answer(schema: Schema, status: int = 200) -> Response:
     """Return `schema` as a JSON response."""
-    response = jsonify(schema.as_json())
-    response.status_code = status
-    return response
+    return answer_json(schema.model_dump_json(by_alias=True).encode(), status)
+
+
+def answer_json(json: bytes, status: int = 200) -> Response:
+    """Return a schema's JSON as a response."""
+    return Response(json + b"\n", status, mimetype="application/json")

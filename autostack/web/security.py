@@ -18,6 +18,8 @@ ALWAYS = {
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    # Files have their own. All else is somebody's, or carries somebody's token in its forms.
+    "Cache-Control": "no-store",
 }
 TWO_YEARS_S = 63_072_000
 CORS_METHODS = "GET, POST, PUT, PATCH, DELETE"
@@ -61,15 +63,23 @@ def page_policy() -> str:
 
 
 def _harden(response: Response) -> Response:
-    is_page = response.mimetype == "text/html"
-    response.headers.setdefault("Content-Security-Policy", page_policy() if is_page else NOTHING)
-    for name, value in ALWAYS.items():
-        response.headers.setdefault(name, value)
-    # Files have their own. All else is somebody's, or carries somebody's token in its forms.
-    response.headers.setdefault("Cache-Control", "no-store")
+    policy = page_policy() if response.mimetype == "text/html" else NOTHING
+    # Looked through once, and not by each `setdefault` anew.
+    given = {name.lower() for name, _ in response.headers}
+    for name, value in (("Content-Security-Policy", policy), *ALWAYS.items()):
+        if name.lower() not in given:
+            response.headers.add(name, value)
     if settings().is_production:
         response.headers["Strict-Transport-Security"] = f"max-age={TWO_YEARS_S}; includeSubDomains"
     return response
+
+
+def _vary_by_origin(response: Response) -> None:
+    if "Vary" in response.headers:
+        response.vary.add("Origin")
+    else:
+        # Without the library's set of names, which is written back into the headers.
+        response.headers.add("Vary", "Origin")
 
 
 def _is_frontends() -> bool:
@@ -91,7 +101,7 @@ def _answer_preflight() -> Response | None:
 
 def _share_with_frontend(response: Response) -> Response:
     if request.path.startswith("/api/"):
-        response.vary.add("Origin")
+        _vary_by_origin(response)
     if _is_frontends():
         # Without Allow-Credentials: a page elsewhere has its token, and no use of our cookie.
         response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]

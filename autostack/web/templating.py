@@ -9,9 +9,10 @@ from pathlib import Path
 from flask import Flask
 from markupsafe import Markup, escape
 
+from autostack.web import navigation
 from autostack.web.icons import Icons
 from autostack.web.security import nonce
-from autostack.web.times import duration, elapsed, exact, iso, relative
+from autostack.web.times import duration, elapsed, exact, iso, month_day, relative
 from autostack.web.user_agents import agent
 
 PACKAGE = Path(__file__).parent.parent
@@ -35,11 +36,14 @@ def register(app: Flask, *, sends_mail: bool = False, providers: Sequence[object
         elapsed=elapsed,
         exact=exact,
         iso=iso,
+        month_day=month_day,
         relative=relative,
     )
     app.jinja_env.globals["icon"] = Icons(PACKAGE / "static" / "vendor" / "icons")
     app.jinja_env.globals["sends_mail"] = sends_mail
     app.jinja_env.globals["csp_nonce"] = nonce
     app.jinja_env.globals["providers"] = providers
+    app.jinja_env.globals["sections"] = navigation.sections
+    app.jinja_env.globals["footer_links"] = navigation.FOOTER
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True

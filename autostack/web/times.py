@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
@@ -22,6 +22,21 @@ def duration(seconds: float | None) -> str | None:
     if whole < HOUR:
         return f"{whole // MINUTE}m {whole % MINUTE}s"
     return f"{whole // HOUR}h {whole % HOUR // MINUTE}m"
+
+
+def mean(seconds: float | None) -> str | None:
+    """Return a mean duration as the spec writes it: `42s`, and from a minute on `2.4m`; None for None."""
+    if seconds is None:
+        return None
+    return f"{seconds / MINUTE:.1f}m" if round(seconds) >= MINUTE else f"{seconds:.0f}s"
+
+
+def signed(seconds: float | None) -> str | None:
+    """Return a difference of durations: `-18s`, `+2m 15s`, `0s`; None for None."""
+    if seconds is None:
+        return None
+    whole = round(seconds)
+    return f"{'+' if whole > 0 else '-' if whole < 0 else ''}{duration(abs(whole))}"
 
 
 def relative(moment: datetime, now: datetime | None = None) -> str:
@@ -47,3 +62,8 @@ def exact(moment: datetime) -> str:
     """Return the moment in full, for a tooltip: `Jan 20, 2025, 10:30:00 UTC`."""
     utc = moment.astimezone(UTC)
     return f"{utc:%b} {utc.day}, {utc.year}, {utc:%H:%M:%S} UTC"
+
+
+def month_day(day: date) -> str:
+    """Return a day of the last months: `Jan 1`."""
+    return f"{day:%b} {day.day}"

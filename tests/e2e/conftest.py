@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.git_server import GitServer, serve_repositories
+from tests.peers.dns_server import DnsServer, running_dns
 from tests.stack import Stack, running_stack
 
 
@@ -25,7 +26,14 @@ def git(folder: Path) -> Iterator[GitServer]:
 
 
 @pytest.fixture(scope="package")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def dns() -> Iterator[DnsServer]:
+    """The DNS that the product asks."""
+    with running_dns() as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory, dns: DnsServer) -> Iterator[Stack]:
     """The whole product."""
-    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+    with running_stack(tmp_path_factory.mktemp("stack"), env={"DNS_SERVERS": dns.address}, builders=1) as running:
         yield running

@@ -54,7 +54,7 @@ def test_from_signing_up_to_logging_out(context: BrowserContext, chromium: Brows
     page.get_by_label("E-mail").fill(EMAIL)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.locator("main form button[type=submit]").click()
-    page.wait_for_url("**/projects")
+    page.wait_for_url("**/dashboard")
     reminder = page.get_by_text("Confirm your address")
     expect(reminder).to_be_visible()
 
@@ -67,7 +67,7 @@ def test_from_signing_up_to_logging_out(context: BrowserContext, chromium: Brows
     log_in(page, "not " + PASSWORD)
     expect(page.get_by_text("The e-mail address or the password is wrong.")).to_be_visible()
     log_in(page, PASSWORD)
-    page.wait_for_url("**/projects")
+    page.wait_for_url("**/dashboard")
 
     with chromium.new_context(base_url=f"http://localhost:{stack.port}") as elsewhere:
         other = elsewhere.new_page()
@@ -81,13 +81,13 @@ def test_from_signing_up_to_logging_out(context: BrowserContext, chromium: Brows
         log_in(other, PASSWORD)
         expect(other.get_by_text("The e-mail address or the password is wrong.")).to_be_visible()
         log_in(other, NEW_PASSWORD)
-        other.wait_for_url("**/projects")
+        other.wait_for_url("**/dashboard")
 
     # The reset has ended the session that went on here.
     page.reload()
     page.wait_for_url(re.compile(r"/login(\?|$)"))
     log_in(page, NEW_PASSWORD)
-    page.wait_for_url("**/projects")
+    page.wait_for_url("**/dashboard")
     log_out(page)
     page.goto("/projects")
     page.wait_for_url(re.compile(r"/login\?next="))
@@ -100,11 +100,11 @@ def test_a_session_elsewhere_is_ended_and_a_token_made_and_revoked(
     stack.sign_up(email, "Grace Hopper")
     page = context.new_page()
     log_in(page, PASSWORD, email)
-    page.wait_for_url("**/projects")
+    page.wait_for_url("**/dashboard")
     with chromium.new_context(base_url=f"http://localhost:{stack.port}") as elsewhere:
         other = elsewhere.new_page()
         log_in(other, PASSWORD, email)
-        other.wait_for_url("**/projects")
+        other.wait_for_url("**/dashboard")
         page.goto("/settings/sessions")
         expect(page.get_by_text("This session")).to_have_count(1)
         page.get_by_role("button", name="End all others").click()

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.every_page import stay
 from tests.git_server import GitServer, Repository, make_repository
 from tests.stack import PASSWORD, Stack
 
 APP = Path(__file__).parent / "apps" / "vite-react"
 # A first build fetches its dependencies from the registry.
-BUILT_WITHIN_MS = 150_000
+BUILT_WITHIN_MS = 400_000
 
 
 @pytest.fixture
@@ -41,20 +42,30 @@ def sign_up(page: Page, email: str) -> None:
     page.locator("[name=email]").fill(email)
     page.locator("[name=password]").fill(PASSWORD)
     page.locator("main form button[type=submit]").click()
-    page.wait_for_url("**/projects")
+    page.wait_for_url("**/dashboard")
+
+
+def configure(page: Page, repository: str, **settings: str) -> None:
+    """Go through the wizard's first page, and fill in the second."""
+    page.goto("/deploy")
+    form = page.locator("main form", has=page.locator("[name=repository]"))
+    form.locator("[name=repository]").fill(repository)
+    form.get_by_role("button", name="Continue").click()
+    page.wait_for_url("**/configure")
+    for name, value in settings.items():
+        page.locator(f"[name={name}]").fill(value)
+    page.get_by_role("button", name="Continue").click()
 
 
 def deploy(page: Page, repository: str, **settings: str) -> None:
-    """Fill in the form for any Git repository, and send it."""
-    page.goto("/deploy")
-    form = page.locator("form", has=page.locator("[name=repository]"))
-    form.locator("[name=repository]").fill(repository)
-    for details in form.locator("details").all():
-        details.evaluate("element => element.open = true")
-    for name, value in settings.items():
-        form.locator(f"[name={name}]").fill(value)
-    form.get_by_role("button", name="Deploy repository").click()
+    """Go through the wizard, and watch the build."""
+    configure(page, repository, **settings)
+    page.wait_for_url("**/confirm")
+    stay(page)
+    page.get_by_role("button", name="Deploy", exact=True).click()
+    page.get_by_role("status").get_by_role("link", name="Watch it build").click()
     page.wait_for_url(re.compile(r"/deployments/[0-9a-f-]{36}$"))
+    page.unroute_all()
 
 
 def deploy_again(page: Page) -> None:
@@ -100,7 +111,9 @@ def test_a_vite_and_react_app_from_sign_up_to_roll_back(page: Page, stack: Stack
     assert address is not None
     expect_live(page, address, "first")
 
-    # One changed file: the rest of the site is in the store, and the dependencies are in the cache.
+    # One changed file: the rest of the site is in the store, that of the repository in its mirror, and the dependencies
+    # are in the cache.
+    assert list(stack.data_dir.glob("mirrors/*/mirror-*"))
     repository.commit({"src/marker.js": 'export const marker = "second";\n'})
     deploy_again(page)
     expect_end(page, "success")
@@ -117,7 +130,7 @@ def test_a_vite_and_react_app_from_sign_up_to_roll_back(page: Page, stack: Stack
 
     page.goto(first)
     page.get_by_role("button", name="Roll back to this").click()
-    page.wait_for_load_state()
+    page.get_by_role("status").filter(has_text="garden shows this deployment now.").wait_for()
     expect_live(page, address, "first")
     page.goto("/projects")
     page.locator("main a[href^='/projects/']:not([href$=new])").first.click()
@@ -138,14 +151,9 @@ def test_a_plain_site_and_a_folder_of_a_monorepo(page: Page, git: GitServer, fol
         site.close()
 
 
-def test_a_branch_that_does_not_exist_is_said_at_its_field(page: Page, git: GitServer, folder: Path):
-    make_repository(folder / "branchless", {"index.html": "hi"})
+def test_a_folder_outside_the_repository_is_said_at_its_field(page: Page, git: GitServer, folder: Path):
+    make_repository(folder / "folderless", {"index.html": "hi"})
     sign_up(page, "barbara@example.com")
-    page.goto("/deploy")
-    form = page.locator("form", has=page.locator("[name=repository]"))
-    form.locator("[name=repository]").fill(git.url("branchless"))
-    form.locator("[name=branch]").fill("gone")
-    with page.expect_response(lambda response: response.request.method == "POST") as posted:
-        form.get_by_role("button", name="Deploy repository").click()
-    assert posted.value.status == 422
-    expect(page.get_by_text("The repository has no branch gone.").first).to_be_visible()
+    with page.expect_response(lambda response: response.status == 422):
+        configure(page, git.url("folderless"), rootDir="../up")
+    expect(page.get_by_label("Root folder")).to_have_accessible_description(re.compile("inside the repository"))

@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from socket import SHUT_WR
 from typing import Any
 
 import pytest
@@ -32,6 +33,8 @@ configure_mappers()
 
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
 MAX_LINES = 5000
+MOST_FOUND = 5000
+NOT_ALLOWED, TRY_AGAIN_LATER = 1008, 1013
 
 Connection = Callable[[Any, int], None]
 
@@ -41,6 +44,12 @@ def send_lines(socket: Any, numbers: range) -> None:
         message = f"[{seq // 60:02d}:{seq % 60:02d}] line {seq}"
         html = message.replace("line", '<span class="ansi-32">line</span>')
         socket.send(json.dumps({"type": "log", "seq": seq, "level": "info", "message": message, "html": html}))
+
+
+def turn_away(socket: Any, code: int) -> None:
+    """Close a socket, and the connection, on which Werkzeug would send bytes that no websocket understands."""
+    socket.close(code)
+    socket.sock.shutdown(SHUT_WR)
 
 
 class Server:
@@ -63,6 +72,8 @@ class Server:
         self.connections: list[Connection] = []
         self.subscriptions: list[dict[str, Any]] = []
         self.go_on = threading.Event()
+        self.log: dict[str, Any] = {"log_lines": [], "newest_line": 0}
+        self.found: dict[str, Any] = {"lines": [], "more": False}
         self._http = make_server("127.0.0.1", 0, self._app(), threaded=True)
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._http.server_port}/"
@@ -85,8 +96,12 @@ class Server:
         CSRFProtect(app)
         templating.register(app)
         app.url_build_error_handlers.append(lambda error, endpoint, values: f"/{endpoint}")
-        app.add_url_rule("/", view_func=lambda: self._render("detail"))
+        for path in ("/", "/deployments.detail"):
+            app.add_url_rule(path, view_func=lambda: self._render("detail"), endpoint=path)
         app.add_url_rule("/deployments.header", "header", lambda: self._render("_header"))
+        app.add_url_rule("/deployments.changes", "changes", lambda: "")
+        app.add_url_rule("/deployment_logs.search", "search", lambda: self.found)
+        app.add_url_rule("/deployment_logs.lines", "lines", lambda: "")
         Sock(app).route("/api/deployments/<id>/logs/stream")(self._stream)
 
         @app.after_request
@@ -97,7 +112,7 @@ class Server:
         return app
 
     def _render(self, name: str) -> str:
-        context = {"url": None, "immutable_url": "http://site.localhost:8080", "stages": [], "log_lines": []}
+        context = {"url": None, "immutable_url": "http://site.localhost:8080", "stages": [], **self.log}
         return render_template(
             f"deployments/{name}.html",
             deployment=self.deployment,
@@ -146,12 +161,15 @@ def shown(page: Page) -> list[int]:
 
 
 def wait_for_line(page: Page, seq: int) -> None:
-    expect(page.locator(f"#L{seq}")).to_be_attached(timeout=15_000)
+    # `expect` describes the whole page at each look, which takes the page's time where it is long.
+    page.wait_for_selector(f"#L{seq}", state="attached", timeout=120_000)
 
 
 def test_a_dropped_connection_resumes_without_a_gap_or_a_repeat(server: Server, page: Page) -> None:
     def drops(socket: Any, after: int) -> None:
         send_lines(socket, range(after + 1, 101))
+        # What the page has not read yet when the connection breaks is lost with it.
+        server.go_on.wait(300)
         socket.close()
 
     def repeats_and_finishes(socket: Any, after: int) -> None:
@@ -160,12 +178,14 @@ def test_a_dropped_connection_resumes_without_a_gap_or_a_repeat(server: Server, 
 
     server.connections = [drops, repeats_and_finishes]
     page.goto(server.url)
+    wait_for_line(page, 20)
+    server.go_on.set()
     wait_for_line(page, 200)
 
     assert shown(page) == list(range(1, 201))
     first, second = (subscription["after"] for subscription in server.subscriptions)
-    # What the first connection had sent when it broke may be lost with it.
-    assert first == 0 < second <= 100
+    assert first == 0
+    assert 20 <= second <= 100
     assert page.locator("#L120 > span").inner_text() == "line 120"
 
 
@@ -195,15 +215,16 @@ def test_the_end_changes_header_title_and_icon(server: Server, page: Page) -> No
     server.connections = [finishes]
     page.goto(server.url)
 
+    # The first that goes away again.
+    expect(page.locator("#toasts")).to_contain_text("Deployed in 1m 17s.")
     expect(page).to_have_title("Success · site · Autostack")
     expect(page.locator("#deployment-header .status")).to_have_text("Success")
     expect(page.locator("link[rel=icon]")).to_have_attribute("href", re.compile("favicon-success.svg$"))
-    expect(page.locator("#toasts")).to_contain_text("Deployed in 1m 17s.")
     expect(page.locator("[data-log-state]")).to_have_text("Ended")
     assert len(server.subscriptions) == 1
 
 
-def test_a_flood_is_capped_and_says_where_the_rest_is(server: Server, page: Page) -> None:
+def test_a_flood_is_capped_and_leads_to_the_rest(server: Server, page: Page) -> None:
     def floods(socket: Any, after: int) -> None:
         send_lines(socket, range(after + 1, 7_001))
         server.finish(socket)
@@ -213,13 +234,14 @@ def test_a_flood_is_capped_and_says_where_the_rest_is(server: Server, page: Page
     wait_for_line(page, 7_000)
 
     assert shown(page) == list(range(7_001 - MAX_LINES, 7_001))
-    expect(page.locator(".log-body .log-cut")).to_be_visible()
+    expect(page.locator("[data-log-earlier]")).to_be_attached()
+    expect(page.locator("[data-log-later]")).to_be_hidden()
 
 
 def test_following_pauses_for_a_reader_and_resumes(server: Server, page: Page) -> None:
     def goes_on_when_told(socket: Any, after: int) -> None:
         send_lines(socket, range(1, 201))
-        server.go_on.wait(15)
+        server.go_on.wait(300)
         send_lines(socket, range(201, 401))
         socket.receive()
 
@@ -254,3 +276,97 @@ def test_a_link_to_a_line_marks_it_once_it_comes(server: Server, page: Page) -> 
 
     expect(page.locator("#L120")).to_be_in_viewport()
     expect(page.locator(".is-target")).to_have_attribute("id", "L120")
+
+
+def test_a_search_keeps_up_with_a_flood_in_which_every_line_matches(server: Server, page: Page) -> None:
+    def floods_when_told(socket: Any, after: int) -> None:
+        send_lines(socket, range(1, 21))
+        server.go_on.wait(300)
+        send_lines(socket, range(21, MOST_FOUND + 101))
+        server.finish(socket)
+
+    server.connections = [floods_when_told]
+    # The server had a line when it was asked that has not come here yet: it is the same line when it comes.
+    server.found = {"lines": list(range(1, 22)), "more": False}
+    page.goto(server.url)
+    wait_for_line(page, 20)
+    page.locator(".log-search input").fill("LINE")
+    count = page.locator("[data-log-count]")
+    expect(count).to_have_text("1 of 21")
+
+    server.go_on.set()
+    page.wait_for_selector("[data-log-state][data-state=ended]", timeout=120_000)
+    expect(count).to_have_text(f"1 of {MOST_FOUND}+")
+    assert 10 < page.evaluate("CSS.highlights.get('found').size") < 200
+    page.locator("[data-log-step='-1']").click()
+    page.wait_for_selector(f"#L{MOST_FOUND}.is-found")
+    expect(page.locator(f"#L{MOST_FOUND}")).to_be_in_viewport()
+
+
+def test_a_match_is_painted_across_the_colours_of_its_line(server: Server, page: Page) -> None:
+    def sends(socket: Any, after: int) -> None:
+        send_lines(socket, range(1, 13))
+        socket.receive()
+
+    server.connections = [sends]
+    server.found = {"lines": [1, 10, 11, 12], "more": False}
+    page.goto(server.url)
+    wait_for_line(page, 12)
+    page.locator(".log-search input").fill("NE 1")
+    expect(page.locator("[data-log-count]")).to_have_text("1 of 4")
+
+    painted = """[...CSS.highlights.get("found")].map(({ startContainer, startOffset, endContainer, endOffset }) => {
+        const range = new Range();
+        range.setStart(startContainer, startOffset);
+        range.setEnd(endContainer, endOffset);
+        return range.toString();
+    })"""
+    assert page.evaluate(painted) == ["ne 1"] * 4
+
+
+def test_who_is_turned_away_is_told_and_tries_no_more(server: Server, page: Page) -> None:
+    def is_full(socket: Any, after: int) -> None:
+        turn_away(socket, TRY_AGAIN_LATER)
+
+    def refuses(socket: Any, after: int) -> None:
+        server.go_on.wait(300)
+        turn_away(socket, NOT_ALLOWED)
+
+    def knows_them_again(socket: Any, after: int) -> None:
+        send_lines(socket, range(1, 4))
+        socket.receive()
+
+    server.connections = [is_full, refuses, knows_them_again]
+    page.goto(server.url)
+    state = page.locator("[data-log-state]")
+    expect(state).to_have_text("Too many open connections, waiting…")
+    server.go_on.set()
+
+    expect(state).to_have_text("Disconnected")
+    expect(page.locator("[data-log-refused]")).to_contain_text("You are signed out, or this deployment is gone.")
+    # What makes a page that only lost its connection try at once.
+    page.evaluate("window.dispatchEvent(new Event('online'))")
+    page.locator("[data-log-refused] a").click()
+    wait_for_line(page, 3)
+    assert len(server.subscriptions) == 3
+
+
+def test_what_cannot_be_loaded_is_said_to_be_and_can_be_asked_for_again(server: Server, chromium: Browser) -> None:
+    server.deployment.status = Status.SUCCESS
+    shown_first = [{"seq": seq, "time": "00:00", "level": "info", "html": f"line {seq}"} for seq in (1_001, 1_002)]
+    server.log = {"log_lines": shown_first, "newest_line": 1_002}
+    server.found = {"lines": [1_001], "more": False}
+    page = chromium.new_page()
+    page.goto(server.url)
+    wait_for_line(page, 1_002)
+    page.context.set_offline(True)
+    page.locator("[data-log-earlier]").dispatch_event("click")
+    expect(page.locator("#toasts")).to_contain_text("These lines could not be loaded.")
+    field, count = page.locator(".log-search input"), page.locator("[data-log-count]")
+    field.fill("line")
+    expect(count).to_have_text("Try again")
+
+    page.context.set_offline(False)
+    field.press("Enter")
+    expect(count).to_have_text("1 of 1")
+    page.close()

@@ -16,10 +16,12 @@ from tests.faults.watching import environment_of
 from tests.git_server import GitServer, Repository, make_repository, serve_repositories
 from tests.stack import Stack, running_stack
 
-# Builds for as many seconds as `SECONDS` says, saying a word now and then, and leaves a page.
+# Builds for as many seconds as the file `seconds` says, or `SECONDS`, or until it is told to end, saying a word now and
+# then, and leaves a page.
 BUILD = """
 const fs = require("fs");
-let left = 10 * Number(process.env.SECONDS || 3);
+let left = 10 * Number(fs.existsSync("seconds") ? fs.readFileSync("seconds") : process.env.SECONDS || 3);
+process.on("SIGUSR2", () => { left = 0; });
 const timer = setInterval(() => {
   console.log("left " + left);
   if (left-- > 0) return;
@@ -43,7 +45,8 @@ def repositories(folder_of_repositories: Path) -> Iterator[GitServer]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+    # Some of them wait until an agent is given up.
+    with running_stack(tmp_path_factory.mktemp("stack"), env={"HEARTBEAT_TIMEOUT": "10"}) as running:
         running.sign_up()
         yield running
 

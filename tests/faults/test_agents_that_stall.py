@@ -39,7 +39,7 @@ class Stalled(io.BytesIO):
 
     def _wait(self) -> None:
         self.reached.set()
-        assert self.go.wait(60)
+        assert self.go.wait(300)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_an_agent_that_stalls_in_its_body_holds_no_lock_and_no_connection(app, a
     options = {"input_stream": stalled, "content_type": "application/json"}
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(agent.call, "POST", path, **options)
-        assert stalled.reached.wait(30)
+        assert stalled.reached.wait(120)
         assert_nothing_is_held(app, agent)
         stalled.go.set()
         assert answer.result().status_code in {200, 204}
@@ -83,7 +83,7 @@ def test_saving_a_cache_holds_nothing_while_it_is_sent(app, agent):
     stalled = Stalled(b"zst")
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(agent.call, "PUT", "/cache/modules-abc", input_stream=stalled)
-        assert stalled.reached.wait(30)
+        assert stalled.reached.wait(120)
         assert_nothing_is_held(app, agent)
         stalled.go.set()
         assert answer.result().status_code == 204

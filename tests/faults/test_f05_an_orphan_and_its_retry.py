@@ -7,30 +7,20 @@ import signal
 import uuid
 from pathlib import Path
 
-import pytest
-
 from autostack.builds import service
 from autostack.deployments import jobs
 from tests.builders import Agent, build, open_agent
-from tests.faults.watching import agents, attempts, building, wait_for
-from tests.stack import running_stack
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    # Beside the orphan, which holds one builder, the retry needs another.
-    with running_stack(tmp_path_factory.mktemp("stack"), env={"HEARTBEAT_TIMEOUT": "3"}) as running:
-        running.sign_up()
-        yield running
+from tests.faults.watching import ENDLESS, agents, attempts, building, wait_for
 
 
 def test_f05_an_orphan_that_wakes_up_after_its_retry_went_live_changes_nothing(stack, database, slow_repository):
     url, repository = slow_repository("the orphan's")
-    deployment = stack.deploy(url, envVars="SECONDS=4")
+    deployment = stack.deploy(url, envVars=ENDLESS)
     orphans_build = building(stack, deployment)
     (orphan,) = agents(stack)
     orphan.send_signal(signal.SIGSTOP)
-    repository.commit({"page.html": "the retry's"})
+    orphans_build.send_signal(signal.SIGUSR2)
+    repository.commit({"page.html": "the retry's", "seconds": "1"})
     ended = stack.ended(deployment)
     assert ended["status"] == "success"
     assert attempts(database, deployment) == ["lost", "built"]
@@ -44,13 +34,14 @@ def test_f05_an_orphan_that_wakes_up_after_its_retry_went_live_changes_nothing(s
 
 def test_f05_an_orphan_that_wakes_up_while_its_retry_builds_is_stopped(stack, database, slow_repository):
     url, repository = slow_repository("the orphan's")
-    deployment = stack.deploy(url, envVars="SECONDS=5")
-    building(stack, deployment)
+    deployment = stack.deploy(url, envVars=ENDLESS)
+    orphans_build = building(stack, deployment)
     (orphan,) = agents(stack)
     orphan.send_signal(signal.SIGSTOP)
-    repository.commit({"page.html": "the retry's"})
+    # It has a site to offer.
+    orphans_build.send_signal(signal.SIGUSR2)
+    repository.commit({"page.html": "the retry's", "seconds": "5"})
     wait_for(lambda: len(agents(stack)) == 2)
-    # The orphan's own build is done by now, or soon is: it has a site to offer.
     orphan.send_signal(signal.SIGCONT)
     wait_for(lambda: not orphan.is_running())
     ended = stack.ended(deployment)

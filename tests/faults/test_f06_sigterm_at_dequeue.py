@@ -27,8 +27,8 @@ from tests.builders import build
 from tests.faults.watching import wait_for
 
 TIMES = 200
-# From before the worker hears of the job until after it has begun with it.
-LATEST_S = 0.02
+# From before the worker hears of the job until after it has begun with it; most often soon, and late enough for any.
+LATEST_S = 0.5
 # Starts workers as a supervisor does, one after the other, but without reading all modules anew for each of them.
 SUPERVISOR = """
 import os, sys, threading
@@ -99,7 +99,7 @@ def _sweep_until_all_are_done():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_f06_no_job_is_lost_when_its_worker_is_told_to_end_as_it_dequeues(app, api, make_settings, project):
     deployments = []
     with app.app_context():
@@ -110,13 +110,13 @@ def test_f06_no_job_is_lost_when_its_worker_is_told_to_end_as_it_dequeues(app, a
                 redis().delete(f"rq:queue:{BUILDS}")
                 worker = workers.start()
                 build(app, id, {"/index.html": b"%d" % number})
-                time.sleep(LATEST_S * number / TIMES)
+                time.sleep(LATEST_S * (number / TIMES) ** 4)
                 os.kill(worker, signal.SIGTERM)
                 workers.wait()
                 deployments.append(id)
             left = _statuses()
             worker = workers.start()
-            wait_for(_sweep_until_all_are_done, within_s=120)
+            wait_for(_sweep_until_all_are_done)
             os.kill(worker, signal.SIGTERM)
         assert _statuses() == {"success": TIMES}
         for id in deployments:

@@ -30,7 +30,7 @@ def hung_postgres(app) -> Iterator[None]:
 
 
 def test_f12_requests_are_answered_503_while_postgres_hangs_and_as_ever_afterwards(make_app, api):
-    app = make_app(database_timeout_s=1)
+    app = make_app(database_timeout_s=4)
 
     def ask(_=None):
         return app.test_client().get("/api/projects", headers=api.headers).status_code
@@ -45,7 +45,7 @@ def test_f12_requests_are_answered_503_while_postgres_hangs_and_as_ever_afterwar
 
 
 def test_f12_a_connection_that_was_idle_when_postgres_let_go_of_it_is_noticed_in_time(make_app, api):
-    app = make_app(database_pool_size=1)
+    app = make_app(database_pool_size=2)
     ask = partial(app.test_client().get, "/api/projects", headers=api.headers)
     assert ask().status_code == 200
     with app.app_context(), db.engine.connect() as connection:

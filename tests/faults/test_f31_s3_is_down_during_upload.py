@@ -46,5 +46,5 @@ def test_f31_the_old_site_stays_live_when_s3_does_not_come_back(s3: S3Server, tm
             publish(publisher, "site", {"/index.html": b"new"}, generation=2, project_id=old.project_id)
         assert proxy.get("/").body == b"old"
         chaos.heal()
-        publish(publisher, "site", {"/index.html": b"new"}, generation=2, project_id=old.project_id)
+        publish(open_store(through), "site", {"/index.html": b"new"}, generation=2, project_id=old.project_id)
         assert proxy.get("/").body == b"new"

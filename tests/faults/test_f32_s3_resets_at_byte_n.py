@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -17,18 +18,23 @@ from tests.s3 import S3Server, s3_settings
 MANY_N = [1, 100, 400, 700, 5_000, 70_000, 1_000_000, PART_BYTES + 10, 2 * PART_BYTES]
 
 
-def heal_after_the_first_reset(chaos: Chaos) -> threading.Thread:
-    seen = chaos.resets
+@contextmanager
+def healed_after_the_first_reset(chaos: Chaos) -> Iterator[None]:
+    """Pass everything on as soon as one connection was reset, and from the block's end on in any case."""
+    seen, done = chaos.resets, threading.Event()
 
     def wait() -> None:
-        deadline = time.monotonic() + 20
-        while chaos.resets == seen and time.monotonic() < deadline:
-            time.sleep(0.005)
+        while chaos.resets == seen and not done.wait(0.005):
+            pass
         chaos.heal()
 
     thread = threading.Thread(target=wait)
     thread.start()
-    return thread
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("n", MANY_N)
@@ -39,16 +45,14 @@ def test_f32_an_object_is_whole_or_not_there(s3: S3Server, n):
     with Chaos(s3.port) as chaos:
         store = open_store(s3_settings(s3.through(chaos.port), prefix))
         chaos.reset_after(n)
-        healer = heal_after_the_first_reset(chaos)
-        try:
-            store.put_stream("blob", [data])
-        except StoreUnavailable:
-            # A request of an upload in parts is not repeated once its body has left; the agent asks anew.
-            assert direct.size("blob") is None
-            chaos.heal()
-            store.put_stream("blob", [data])
-        chaos.heal()
-        healer.join()
+        with healed_after_the_first_reset(chaos):
+            try:
+                store.put_stream("blob", [data])
+            except StoreUnavailable:
+                # A request of an upload in parts is not repeated once its body has left; the agent asks anew.
+                assert direct.size("blob") is None
+                chaos.heal()
+                store.put_stream("blob", [data])
         assert direct.get("blob") == data
 
 
@@ -60,7 +64,8 @@ def test_f32_a_route_is_the_old_or_the_new_one(s3: S3Server, n):
     new = Route("site", 2, old.project_id, str(uuid.uuid4()))
     write_route(direct, old)
     with Chaos(s3.port) as chaos:
-        store = open_store(s3_settings(s3.through(chaos.port), prefix), patience_s=0.5)
+        through = s3_settings(s3.through(chaos.port), prefix)
+        store = open_store(through, patience_s=0.5)
         chaos.reset_after(n)
         try:
             written = write_route(store, new)
@@ -69,7 +74,7 @@ def test_f32_a_route_is_the_old_or_the_new_one(s3: S3Server, n):
         assert read_route(direct, "site") in (old, new)
         assert read_route(direct, "site") == new or not written
         chaos.heal()
-        assert write_route(store, new)
+        assert write_route(open_store(through), new)
     assert read_route(direct, "site") == new
 
 
@@ -86,10 +91,8 @@ def test_f32_a_route_is_written_in_spite_of_a_reset(s3: S3Server, n, is_first):
     with Chaos(s3.port) as chaos:
         store = open_store(s3_settings(s3.through(chaos.port), prefix))
         chaos.reset_after(n)
-        healer = heal_after_the_first_reset(chaos)
-        assert write_route(store, new)
-        chaos.heal()
-        healer.join()
+        with healed_after_the_first_reset(chaos):
+            assert write_route(store, new)
     assert read_route(direct, "site") == new
 
 
@@ -99,10 +102,11 @@ def test_f32_a_read_that_breaks_off_is_an_error_and_not_a_short_file(s3: S3Serve
     data = b"x" * 3_000_000
     open_store(s3_settings(s3, prefix)).put("blob", data)
     with Chaos(s3.port) as chaos:
-        store = open_store(s3_settings(s3.through(chaos.port), prefix), patience_s=0.5)
+        through = s3_settings(s3.through(chaos.port), prefix)
+        store = open_store(through, patience_s=0.5)
         chaos.reset_after(n)
         try:
             assert store.get("blob") == data
         except StoreUnavailable:
             chaos.heal()
-            assert store.get("blob") == data
+            assert open_store(through).get("blob") == data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 from sqlalchemy import text, update
 
 from autostack.builds import sweep
-from autostack.deployments import hosts
+from autostack.deployments import hosts, publishing
 from autostack.extensions import db, redis, settings, store
 from autostack.projects.models import SiteHost
 from autostack.sites import keys
@@ -74,6 +75,33 @@ def test_f33_a_site_that_cannot_be_put_live_fails_and_leaves_the_one_before(make
         assert read_route(store(), "site-git-main").deployment_id == first
         assert read_route(store(), f"site-{second[:8]}").removed
     assert api.delete(f"/api/deployments/{second}").status_code == 204
+
+
+def test_f33_what_visitors_still_see_is_not_deleted_until_its_successor_is_live(app, api, project):
+    first = ask(api, project)
+    build(app, first, SITE)
+    publish(app, first)
+    second = ask(api, project)
+    build(app, second, {"/index.html": b"new"})
+    with app.app_context():
+        with unwritable("site"):
+            with pytest.raises(StoreUnavailable):
+                publish(app, second)
+            refused = api.delete(f"/api/deployments/{first}")
+            assert (refused.status_code, refused.json["error"]["code"]) == (409, "DEPLOYMENT_LIVE")
+            publishing.give_up(uuid.UUID(second))
+        sweep.write_routes()
+        assert read_route(store(), "site").deployment_id == first
+    third = ask(api, project)
+    build(app, third, {"/index.html": b"newer"})
+    publish(app, third)
+    with app.app_context():
+        # As long as its route is behind, though nothing will be handed back.
+        db.session.execute(text("UPDATE site_hosts SET generation = generation + 1 WHERE label = 'site'"))
+        db.session.commit()
+        assert api.delete(f"/api/deployments/{first}").status_code == 409
+        sweep.write_routes()
+    assert api.delete(f"/api/deployments/{first}").status_code == 204
 
 
 def test_f33_a_first_site_that_cannot_be_put_live_leaves_none(make_app, api, project):
@@ -138,7 +166,7 @@ def test_f33_a_store_that_stalls_holds_no_connection_and_no_lock_of_postgresqls(
             wait_for(lambda: hosts_are_switched(id))
             wait_for(lambda: db.engine.pool.checkedout() == 0)
             assert not published.done()
-        published.result(30)
+        published.result(60)
     assert api.get(f"/api/deployments/{id}").json["status"] == "success"
 
 

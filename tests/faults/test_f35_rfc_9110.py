@@ -3,6 +3,7 @@ tests/unit/test_respond.py."""
 
 from __future__ import annotations
 
+import email
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from autostack.sites.store import open_store
 from tests.sites import Proxy, publish, running_proxy
 
 DATA = bytes(range(200)) * 20
+LARGE = bytes(range(256)) * 8000
 FAR = "Sat, 21 Nov 2099 00:00:00 GMT"
 
 
@@ -19,7 +21,12 @@ FAR = "Sat, 21 Nov 2099 00:00:00 GMT"
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("f35")
     url = f"file://{folder}/store"
-    publish(open_store(load_settings(storage_url=url)), "site", {"/a.bin": DATA, "/a.txt": DATA}, encodings=("br",))
+    publish(
+        open_store(load_settings(storage_url=url)),
+        "site",
+        {"/a.bin": DATA, "/a.txt": DATA, "/large.bin": LARGE},
+        encodings=("br",),
+    )
     with running_proxy(folder, {"STORAGE_URL": url}) as running:
         yield running
 
@@ -63,3 +70,31 @@ def test_f35_head_is_get_without_a_body(proxy, headers):
         assert head.status == get.status
     else:
         assert head.status == 200, "a range is for GET alone"
+
+
+def test_f35_several_ranges_come_as_one_answer_of_parts(proxy):
+    answer = proxy.get("/a.bin", Range="bytes=0-9,-10,100-199")
+    message = email.message_from_bytes(
+        b"Content-Type: %s\r\n\r\n" % answer.headers["content-type"].encode() + answer.body
+    )
+    parts = message.get_payload()
+    assert answer.status == 206
+    assert [part["Content-Range"] for part in parts] == [
+        "bytes 0-9/4000",
+        "bytes 3990-3999/4000",
+        "bytes 100-199/4000",
+    ]
+    assert [part.get_payload(decode=True) for part in parts] == [DATA[:10], DATA[-10:], DATA[100:200]]
+    assert len(answer.body) == int(answer.headers["content-length"])
+
+
+def test_f35_parts_of_a_large_file_are_each_read_from_the_store(proxy):
+    answer = proxy.get("/large.bin", Range="bytes=5-5,1000000-1000009,-3")
+    assert answer.status == 206
+    assert [piece for piece in (LARGE[5:6], LARGE[1_000_000:1_000_010], LARGE[-3:]) if piece not in answer.body] == []
+    assert len(answer.body) == int(answer.headers["content-length"])
+
+
+def test_f35_an_expectation_that_we_do_not_know_is_417(proxy):
+    assert proxy.get("/a.bin", Expect="100-continue").body == DATA
+    assert proxy.get("/a.bin", Expect="tea").status == 417

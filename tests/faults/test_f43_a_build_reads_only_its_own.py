@@ -11,7 +11,7 @@ SECRETS = ("never-in-the-sandbox", "bootstrap-token-for-tests", "working-token-f
 
 def test_f43_nothing_of_the_agent_or_of_a_neighbour_can_be_read(tmp_path: Path) -> None:
     neighbour = tmp_path / "neighbour"
-    waiting = {"buildCommand": "echo under way; sleep 60", "outputDir": "."}
+    waiting = {"buildCommand": "echo under' 'way; sleep 600", "outputDir": "."}
     with make_site(neighbour, {"index.html": "the-neighbour's-source"}, settings=waiting) as other:
         other.slot = (other.slot + 500) % 1000
         agent = other.start()

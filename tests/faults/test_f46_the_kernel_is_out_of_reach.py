@@ -18,6 +18,21 @@ def syscall(arguments: str) -> str:
     return f"perl -MErrno -e 'exit(syscall({arguments}) == -1 && $!{{EPERM}} ? 1 : 0)'"
 
 
+VSOCK = 40
+
+
+def test_f46_no_socket_is_made_that_a_network_namespace_does_not_hold(tmp_path: Path) -> None:
+    tried = "\n".join(
+        f"perl -e 'exit(syscall({NUMBERS.socket}, {family}, 1, 0) == -1 ? 1 : 0)' && echo {name} || echo no {name}"
+        for name, family in {"unix": 1, "ipv4": 2, "ipv6": 10, "vsock": VSOCK, "bluetooth": 31, "crypto": 38}.items()
+    )
+    with make_site(tmp_path, {"a.txt": ""}, settings={"buildCommand": tried, "outputDir": "."}) as site:
+        site.build()
+        made = [text for text in site.web.texts if text.removeprefix("no ") in {"unix", "ipv4", "ipv6", "vsock"}]
+        assert made == ["unix", "ipv4", "ipv6", "no vsock"]
+        assert {"no bluetooth", "no crypto"} <= set(site.web.texts)
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from autostack.agent.collect import Output, list_files
+from autostack.agent.files import UnsafePath, read_bytes
 from autostack.agent.logs import Level
 from autostack.agent.order import Limits
 from tests.agents import make_site
@@ -53,6 +54,15 @@ def test_f47_devices_and_hard_links_to_the_files_of_others_are_skipped(tmp_path:
         "Skipped `link.html`: it is a hard link to a file of somebody else",
         "Skipped `null`: it is a device",
     ]
+
+
+def test_f47_rules_are_not_read_from_a_hard_link_to_the_file_of_another(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("root's")
+    os.link(tmp_path / "secret", tmp_path / "_redirects")
+    name, owner = PurePosixPath("_redirects"), os.stat(tmp_path / "secret").st_uid
+    with pytest.raises(UnsafePath, match="somebody else"):
+        read_bytes(tmp_path, name, owner=owner + 1)
+    assert read_bytes(tmp_path, name, owner=owner) == b"root's"
 
 
 def test_f47_an_output_full_of_links_says_how_many_were_left_out(tmp_path: Path) -> None:

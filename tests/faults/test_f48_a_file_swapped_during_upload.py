@@ -13,10 +13,12 @@ from autostack.agent.api import Api
 from autostack.agent.collect import Output, collect
 from autostack.agent.errors import BuildFailed
 from autostack.agent.order import Limits
-from autostack.agent.upload import upload
+from autostack.agent.upload import uploading
 from tests.peers.web_for_agents import ATTEMPT, BOOTSTRAP_TOKEN, LIMITS, fake_web, make_order
 
 SECRET = b"outside the output"
+# Small files are read once, and sent from what was read; this is a large one, and no smaller compressed.
+PAGE = os.urandom(200_000)
 
 
 def replace_file(dist: Path) -> None:
@@ -38,19 +40,38 @@ def test_f48_what_was_swapped_after_it_was_listed_is_not_sent(tmp_path: Path, sw
     dist, spool = tmp_path / "dist", tmp_path / "spool"
     for folder in (dist, spool, tmp_path / "other"):
         folder.mkdir()
-    (dist / "index.html").write_bytes(b"a page of the site")
+    (dist / "index.html").write_bytes(PAGE)
     (tmp_path / "secret").write_bytes(SECRET)
     (tmp_path / "other" / "index.html").write_bytes(SECRET)
     output = Output(tmp_path, PurePosixPath("dist"), Limits(*LIMITS.values()), uid=None)
     with fake_web(make_order({"url": "https://git.example.com/a/b"})) as web:
         api = Api(web.url, ATTEMPT, BOOTSTRAP_TOKEN)
         api.fetch_order()
-        files = collect(output, spool, lambda text, level: None)
+        files = list(collect(output, spool, lambda text, level: None))
         swap(dist)
-        with pytest.raises(BuildFailed, match=r"`index\.html` was (replaced|changed) while it was uploaded"):
-            upload(api, output, files)
+        reason = r"`index\.html` was (replaced|changed) while it was uploaded"
+        with pytest.raises(BuildFailed, match=reason), uploading(api, output) as uploads:
+            uploads.finish(files, {}, lambda text, level: None)
         api.close()
         assert web.blobs == {}
+
+
+def test_f48_of_a_small_file_what_was_read_is_sent_whatever_is_there_by_then(tmp_path: Path) -> None:
+    dist, spool = tmp_path / "dist", tmp_path / "spool"
+    dist.mkdir()
+    spool.mkdir()
+    (dist / "index.html").write_bytes(b"a page of the site")
+    (tmp_path / "secret").write_bytes(SECRET)
+    output = Output(tmp_path, PurePosixPath("dist"), Limits(*LIMITS.values()), uid=None)
+    with fake_web(make_order({"url": "https://git.example.com/a/b"})) as web:
+        api = Api(web.url, ATTEMPT, BOOTSTRAP_TOKEN)
+        api.fetch_order()
+        files = list(collect(output, spool, lambda text, level: None))
+        replace_file(dist)
+        with uploading(api, output) as uploads:
+            uploads.finish(files, {}, lambda text, level: None)
+        api.close()
+        assert web.content("/index.html") == b"a page of the site"
 
 
 def test_f48_a_folder_swapped_to_and_fro_never_leaks(tmp_path: Path) -> None:
@@ -75,7 +96,7 @@ def test_f48_a_folder_swapped_to_and_fro_never_leaks(tmp_path: Path) -> None:
     try:
         for _ in range(300):
             try:
-                files = collect(output, spool, lambda text, level: None)
+                files = list(collect(output, spool, lambda text, level: None))
             except BuildFailed:
                 continue
             assert [file.size for file in files] == [3]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from autostack.agent import git
+from autostack.public_addresses import is_public
 from tests.git_server import make_repository, serve_repositories
 
 PRIVATE = [
@@ -40,7 +41,7 @@ def test_f51_a_private_address_is_refused_in_whatever_spelling(url: str) -> None
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"])
 def test_f51_a_public_address_is_not(address: str) -> None:
-    assert git.is_public(address)
+    assert is_public(address)
 
 
 def test_f51_a_host_is_allowed_by_its_name_or_with_its_port(tmp_path: Path) -> None:

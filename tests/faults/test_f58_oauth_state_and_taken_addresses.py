@@ -117,7 +117,7 @@ def test_one_users_question_is_not_answered_for_another(oauth_app: Flask, victim
     first = make_person(oauth_app, "First", "first@example.com")
     second = make_person(oauth_app, "Second", "second@example.com")
     victim.sign_in(first)
-    location = github.decide(sent_to(victim.post("/settings/connections/github/link", {"password": PASSWORD})))
+    location = github.decide(sent_to(victim.post("/settings/account/github/link", {"password": PASSWORD})))
     victim.post("/logout")
     assert come_back(victim, location).status_code == 400
     victim.sign_in(second)
@@ -147,7 +147,7 @@ def test_who_owns_the_mailbox_gets_the_account_and_the_squatter_loses_every_way_
 ) -> None:
     squat(oauth_app, attacker)
     google.account = google_account("of the squatter", "squatter@example.com")
-    url = sent_to(attacker.post("/settings/connections/google/link", {"password": PASSWORD}))
+    url = sent_to(attacker.post("/settings/account/google/link", {"password": PASSWORD}))
     come_back(attacker, google.decide(url))
     assert user_of(oauth_app, OCTO)["google_id"] == "of the squatter"
 

@@ -72,9 +72,9 @@ def test_f60_logging_in_leads_nowhere_else(app, alice, target):
     browser = Browser(app)
     answered = browser.post("/login", given, query_string={"next": target})
     assert answered.status_code == 303
-    assert answered.location == "/projects"
+    assert answered.location == "/dashboard"
     again = browser.get("/login", query_string={"next": target})
-    assert (again.status_code, again.location) == (302, "/projects")
+    assert (again.status_code, again.location) == (302, "/dashboard")
 
 
 def test_f60_redirects_name_no_host(app, alice):
@@ -91,9 +91,10 @@ def test_f60_an_unknown_address_takes_as_long_as_a_wrong_password(make_app, alic
     times: dict[str, list[float]] = {name: [] for name in accounts}
     for _ in range(9):
         for name, email in accounts.items():
-            start = time.perf_counter()
+            # This thread's alone: a busy machine lengthens it by as much for both, but not in the same request.
+            start = time.thread_time()
             answered = client.post("/api/auth/login", {**WRONG, "email": email})
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.thread_time() - start)
             assert (answered.status_code, answered.json["error"]["code"]) == (401, "INVALID_CREDENTIALS")
     medians = {name: statistics.median(taken) for name, taken in times.items()}
     assert 0.5 < medians["unknown"] / medians["known"] < 2

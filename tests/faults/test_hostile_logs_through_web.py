@@ -90,7 +90,7 @@ def page(stack, chromium):
     tab.locator("[name=email]").fill("alice@example.com")
     tab.locator("[name=password]").fill(PASSWORD)
     tab.locator("main form button[type=submit]").click()
-    tab.wait_for_url("**/projects")
+    tab.wait_for_url("**/dashboard")
     yield tab
     context.close()
     assert problems == []

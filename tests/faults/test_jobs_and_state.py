@@ -6,10 +6,9 @@ import signal
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
 from rq import Queue
 
-from tests.faults.watching import attempts, builder_of, building, wait_for
+from tests.faults.watching import ENDLESS, attempts, builder_of, building, ended_in_spite, postgres, wait_for
 from tests.stack import FINAL
 
 START_BUILD = "autostack.builds.jobs.start_build"
@@ -43,20 +42,22 @@ def test_f02_a_job_that_is_enqueued_again_makes_no_second_attempt(stack, databas
 def test_f03_a_worker_that_is_killed_takes_its_sandbox_along_and_the_build_is_made_again(
     stack, database, slow_repository
 ):
-    deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=4")
+    url, repository = slow_repository()
+    deployment = stack.deploy(url, envVars=ENDLESS)
     build = building(stack, deployment)
+    repository.commit({"seconds": "1"})
     worker, horse = builder_of(build)
     worker.kill()
     wait_for(lambda: not build.is_running() and not horse.is_running())
-    assert stack.ended(deployment, within_s=120)["status"] == "success"
+    assert stack.ended(deployment)["status"] == "success"
     assert attempts(database, deployment) == ["lost", "built"]
 
 
 def test_f04_a_work_horse_that_is_killed_fails_its_build_with_that_reason(stack, database, slow_repository):
-    deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=30")
+    deployment = stack.deploy(slow_repository()[0], envVars=ENDLESS)
     build = building(stack, deployment)
     builder_of(build)[1].kill()
-    ended = stack.ended(deployment, within_s=30)
+    ended = stack.ended(deployment)
     assert ended["status"] == "failed"
     assert "killed (signal 9)" in ended["reason"]
     assert any("killed (signal 9)" in line for line in ended["logs"])
@@ -64,11 +65,13 @@ def test_f04_a_work_horse_that_is_killed_fails_its_build_with_that_reason(stack,
 
 
 def test_f07_a_worker_that_is_told_to_end_hands_its_build_on(stack, database, slow_repository):
-    deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=6")
+    url, repository = slow_repository()
+    deployment = stack.deploy(url, envVars=ENDLESS)
     build = building(stack, deployment)
+    repository.commit({"seconds": "1"})
     builder_of(build)[0].send_signal(signal.SIGTERM)
-    wait_for(lambda: attempts(database, deployment)[:1] == ["lost"], within_s=20)
-    assert stack.ended(deployment, within_s=60)["status"] == "success"
+    wait_for(lambda: attempts(database, deployment)[:1] == ["lost"])
+    assert stack.ended(deployment)["status"] == "success"
     assert attempts(database, deployment) == ["lost", "built"]
 
 
@@ -81,30 +84,17 @@ def test_f09_a_flushed_redis_loses_no_queued_deployment(stack, database, redis, 
         deployments.append(stack.call("POST", "/api/deployments", {"projectId": made["id"]}, 201))
     redis.flushall()
     for deployment in deployments:
-        assert stack.ended(deployment, within_s=90)["status"] == "success"
+        assert stack.ended(deployment)["status"] == "success"
         assert attempts(database, deployment) == ["built"]
 
 
 def test_f11_postgresql_that_is_restarted_mid_build_leaves_one_end(stack, slow_repository):
     deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=4")
     building(stack, deployment)
-    postgres = [process for process in psutil.process_iter(["cmdline"]) if _is_postmaster_of(stack, process)]
-    assert postgres
-    for process in postgres:
-        process.send_signal(signal.SIGINT)
-    ended = wait_for(lambda: _ended_or_none(stack, deployment), within_s=90)
+    postgres(stack).send_signal(signal.SIGINT)
+    ended = ended_in_spite(stack, deployment)
     assert ended["status"] == "success"
     assert [line.partition("] ")[2] for line in ended["logs"]].count("left 10") == 1
-
-
-def _is_postmaster_of(stack, process):
-    words = process.info["cmdline"] or []
-    return bool(words) and words[0].endswith("/postgres") and any(str(stack.data_dir) in word for word in words)
-
-
-def _ended_or_none(stack, deployment):
-    response = stack.client.get(f"/api/deployments/{deployment['id']}")
-    return response.json() if response.is_success and response.json()["status"] in FINAL else None
 
 
 def test_f14_two_workers_that_get_one_deployment_make_one_build(stack, database, redis, slow_repository):

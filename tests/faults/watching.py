@@ -10,23 +10,48 @@ from typing import Any, TypeVar
 import psutil
 import psycopg
 
-from tests.stack import Stack
+from tests.processes import below_no_other, processes_where
+from tests.stack import FINAL, Stack
 
 T = TypeVar("T")
+# Of a build that a test ends: longer than any test takes to get there.
+ENDLESS = "SECONDS=600"
 
 
 def environment_of(stack: Stack) -> dict[str, str]:
     """Return what the stack's processes are given: the addresses of its services."""
-    return stack.processes("worker.py", "control")[0].environ()
+    # As it was read with the rest: the first one may be a horse whose job has just ended, or there is none yet.
+    return dict(wait_for(lambda: stack.processes("worker.py", "control"))[0].info["environ"])
 
 
-def wait_for(condition: Callable[[], T], within_s: float = 30.0) -> T:
+def wait_for(condition: Callable[[], T], within_s: float = 120.0) -> T:
     """Return what `condition` returns once that is true."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.05)
     return found
+
+
+def ended_in_spite(stack: Stack, deployment: Mapping[str, Any]) -> dict[str, Any]:
+    """Wait for a deployment's end, and return it, though web may answer 503 meanwhile."""
+
+    def ended() -> dict[str, Any] | None:
+        answer = stack.client.get(f"/api/deployments/{deployment['id']}")
+        return dict(answer.json()) if answer.is_success and answer.json()["status"] in FINAL else None
+
+    return wait_for(ended)
+
+
+def postgres(stack: Stack) -> psutil.Process:
+    """Return the embedded server's own process, below the sandbox that it may run in."""
+    family = processes_where(lambda facts: _is_postgres(facts["cmdline"], stack))
+    [server] = below_no_other(family)
+    return server
+
+
+def _is_postgres(command: list[str], stack: Stack) -> bool:
+    return bool(command) and command[0].endswith("/postgres") and str(stack.data_dir / "postgres") in command
 
 
 def attempts(database: psycopg.Connection[Any], deployment: Mapping[str, Any]) -> list[str | None]:
@@ -38,8 +63,10 @@ def attempts(database: psycopg.Connection[Any], deployment: Mapping[str, Any]) -
 
 
 def building(stack: Stack, deployment: Mapping[str, Any]) -> psutil.Process:
-    """Wait until the user's own build command runs, and return its process."""
+    """Wait until the user's own build command runs and has said a word, and return its process."""
     stack.reaches(deployment, {"building"})
+    address = f"/api/deployments/{deployment['id']}"
+    wait_for(lambda: any("left " in line for line in stack.call("GET", address)["logs"]))
     return wait_for(lambda: user_processes(stack))[0]
 
 
@@ -50,7 +77,9 @@ def user_processes(stack: Stack) -> list[psutil.Process]:
 
 def agents(stack: Stack) -> list[psutil.Process]:
     """Return the build agents that run."""
-    return [process for process in _below_builders(stack) if "autostack.agent" in _command(process)]
+    found = [process for process in _below_builders(stack) if "autostack.agent" in _command(process)]
+    # A child that was just forked looks like its parent.
+    return [process for process in found if not any(parent in found for parent in _parents(process))]
 
 
 def builder_of(process: psutil.Process) -> tuple[psutil.Process, psutil.Process]:
@@ -67,6 +96,12 @@ def _below_builders(stack: Stack) -> list[psutil.Process]:
 def _children(process: psutil.Process) -> list[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.children(recursive=True)
+    return []
+
+
+def _parents(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.parents()
     return []
 
 

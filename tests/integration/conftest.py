@@ -18,7 +18,7 @@ from tests.s3 import free_port
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
-READY_WITHIN_S = 30
+READY_WITHIN_S = 240
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def address(app: Flask, make_settings: Callable[..., Settings], tmp_path: Path) 
         yield environment["APP_URL"]
     finally:
         web.terminate()
-        web.wait(timeout=30)
+        web.wait(timeout=90)
 
 
 def _wait_until_it_answers(address: str, web: subprocess.Popen[bytes], log: Path) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from email.message import EmailMessage
 
 import pytest
 from flask import Flask
 from sqlalchemy import func, select, text, update
 
+from autostack import mail
 from autostack.accounts import mails, service
 from autostack.accounts.models import OneTimeToken, PendingMail, User
 from autostack.extensions import db
+from autostack.settings import Settings
 from tests.conftest import AppMaker
 from tests.mailbox import Mailbox, link_in, running_mailbox, token_in
 from tests.people import PASSWORD, Api, Browser, Person
@@ -49,19 +53,33 @@ def deliver(app: Flask) -> None:
 
 def pending(app: Flask) -> int:
     with app.app_context():
-        return db.session.scalar(select(func.count()).select_from(PendingMail)) or 0
+        waiting = select(func.count()).where(PendingMail.due_at.is_not(None))
+        return db.session.scalar(waiting) or 0
 
 
 def make_due(app: Flask) -> None:
     with app.app_context():
-        db.session.execute(update(PendingMail).values(due_at=func.now()))
+        db.session.execute(update(PendingMail).where(PendingMail.due_at.is_not(None)).values(due_at=func.now()))
         db.session.commit()
+
+
+def let_the_interval_pass(app: Flask) -> None:
+    with app.app_context():
+        db.session.execute(update(PendingMail).values(quiet_until=func.now()))
+        db.session.commit()
+
+
+def ask(app: Flask, email: str = "dora@example.com") -> bytes:
+    """Forget the password; return what is answered."""
+    answered = Api(app).post("/api/auth/forgot-password", {"email": email})
+    assert answered.status_code == 200
+    return answered.data
 
 
 def forgotten(app: Flask, mailbox: Mailbox, email: str = "dora@example.com") -> str:
     """Ask for a new password and return the link's secret."""
     count = len(mailbox.mails)
-    assert Api(app).post("/api/auth/forgot-password", {"email": email}).status_code == 200
+    ask(app, email)
     deliver(app)
     return token_in(mailbox.wait(count + 1))
 
@@ -130,7 +148,9 @@ def test_a_link_expires(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
 
 
 def test_a_newer_link_takes_the_place_of_the_one_before(posting: Flask, dora: Api, mailbox: Mailbox) -> None:
-    first, second = forgotten(posting, mailbox), forgotten(posting, mailbox)
+    first = forgotten(posting, mailbox)
+    let_the_interval_pass(posting)
+    second = forgotten(posting, mailbox)
     for token, status in ((first, 422), (second, 200)):
         answered = Api(posting).post("/api/auth/reset-password", {"token": token, "password": NEW_PASSWORD})
         assert answered.status_code == status
@@ -240,7 +260,132 @@ def test_an_unconfirmed_address_is_said_on_pages_until_it_is_confirmed(
     browser = Browser(posting)
     browser.post("/login", {"email": "dora@example.com", "password": PASSWORD})
     assert "Confirm your address" in browser.get("/projects").text
+    let_the_interval_pass(posting)
     assert browser.post("/resend-verification").status_code == 303
     deliver(posting)
     browser.post("/verify-email", {"token": token_in(mailbox.wait(2))})
     assert "Confirm your address" not in browser.get("/projects").text
+
+
+class TestAskingForOneMailAfterAnother:
+    """Nobody can flood a mailbox, or void the link that its owner has just got."""
+
+    def test_too_soon_sends_none_says_the_same_and_leaves_the_link_good(
+        self, posting: Flask, dora: Api, mailbox: Mailbox
+    ) -> None:
+        first = ask(posting)
+        deliver(posting)
+        token = token_in(mailbox.wait(2))
+        assert ask(posting) == first
+        deliver(posting)
+        assert len(mailbox.mails) == 2
+        fields = {"token": token, "password": NEW_PASSWORD}
+        assert Api(posting).post("/api/auth/reset-password", fields).status_code == 200
+
+    def test_many_at_once_send_one(self, posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            answers = set(pool.map(lambda _: ask(posting), range(16)))
+        deliver(posting)
+        assert (len(answers), len(mailbox.mails)) == (1, 2)
+
+    def test_later_sends_another(self, posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+        forgotten(posting, mailbox)
+        let_the_interval_pass(posting)
+        assert forgotten(posting, mailbox)
+
+    def test_the_setting_says_how_soon(self, make_app: AppMaker, posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+        known = posting.config["AUTOSTACK"]
+        for interval_s, count in ((0, 2), (1000, 1)):
+            app = make_app(smtp_host=known.smtp_host, smtp_port=known.smtp_port, mail_interval_s=interval_s)
+            before = len(mailbox.mails)
+            for _ in range(2):
+                ask(app)
+                deliver(app)
+            assert len(mailbox.mails) == before + count
+            let_the_interval_pass(app)
+
+    def test_the_tries_of_one_mail_are_not_held_up(self, posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+        mailbox.answer = "451 try again later"
+        ask(posting)
+        deliver(posting)
+        ask(posting)
+        deliver(posting)
+        assert (mailbox.refused, pending(posting)) == (1, 1)
+        mailbox.answer = "250 OK"
+        make_due(posting)
+        deliver(posting)
+        assert "new password" in mailbox.wait(2)["Subject"]
+        deliver(posting)
+        assert len(mailbox.mails) == 2
+
+    def test_who_asks_later_does_not_wait_for_the_next_try(self, posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+        mailbox.answer = "451 try again later"
+        ask(posting)
+        deliver(posting)
+        mailbox.answer = "250 OK"
+        let_the_interval_pass(posting)
+        ask(posting)
+        deliver(posting)
+        assert "new password" in mailbox.wait(2)["Subject"]
+        assert pending(posting) == 0
+
+    def test_who_asks_while_a_mail_is_handed_over_gets_another(
+        self, posting: Flask, dora: Api, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        send = mail.send
+
+        def slowly(message: EmailMessage, known: Settings) -> None:
+            monkeypatch.undo()
+            let_the_interval_pass(posting)
+            ask(posting)
+            send(message, known)
+
+        monkeypatch.setattr(mail, "send", slowly)
+        ask(posting)
+        deliver(posting)
+        assert (len(mailbox.mails), pending(posting)) == (3, 0)
+
+    def test_it_holds_for_the_link_that_confirms_an_address(self, posting: Flask, dora: Api, mailbox: Mailbox) -> None:
+        assert dora.post("/api/auth/resend-verification").status_code == 200
+        deliver(posting)
+        assert len(mailbox.mails) == 1
+        let_the_interval_pass(posting)
+        dora.post("/api/auth/resend-verification")
+        deliver(posting)
+        secret = token_in(mailbox.wait(2))
+        dora.post("/api/auth/resend-verification")
+        deliver(posting)
+        assert Api(posting).post("/api/auth/verify-email", {"token": secret}).status_code == 200
+        assert len(mailbox.mails) == 2
+
+    def test_an_address_without_an_account_is_treated_alike_and_forgotten(
+        self, posting: Flask, dora: Api, mailbox: Mailbox
+    ) -> None:
+        for email in ("dora@example.com", "x@y.org"):
+            ask(posting, email)
+        deliver(posting)
+        with posting.app_context():
+            kept = db.session.execute(
+                select(PendingMail.recipient, PendingMail.due_at, PendingMail.attempts).where(
+                    PendingMail.purpose == "reset_password"
+                )
+            ).all()
+        assert sorted(tuple(row) for row in kept) == [("dora@example.com", None, 1), ("x@y.org", None, 1)]
+        let_the_interval_pass(posting)
+        deliver(posting)
+        with posting.app_context():
+            assert db.session.scalar(select(func.count()).select_from(PendingMail)) == 0
+
+
+def test_mails_are_sent_one_by_one_also_when_postgresql_believes_that_there_is_one(
+    posting: Flask, dora: Api, mailbox: Mailbox
+) -> None:
+    with posting.app_context():
+        db.session.execute(text("ANALYZE pending_mails"))
+        db.session.commit()
+    for number in range(3):
+        ask(posting, f"{number}@example.org")
+    ask(posting)
+    deliver(posting)
+    assert mailbox.wait(2)["To"] == "dora@example.com"
+    assert pending(posting) == 0

@@ -12,11 +12,6 @@ def csrf_missing(browser: Browser, path: str, **options: object) -> int:
     return browser.client.post(path, **options).status_code  # type: ignore[arg-type]
 
 
-def test_the_front_door_leads_to_the_login_or_to_the_projects(browser: Browser, nobodys_browser: Browser) -> None:
-    assert nobodys_browser.get("/").location == "/login"
-    assert browser.get("/").location == "/projects"
-
-
 @pytest.mark.parametrize("path", ["/login", "/signup"])
 def test_a_form_has_its_token_and_needs_no_account(nobodys_browser: Browser, path: str) -> None:
     page = nobodys_browser.get(path)
@@ -27,8 +22,8 @@ def test_a_form_has_its_token_and_needs_no_account(nobodys_browser: Browser, pat
 
 def test_signing_up_on_the_page_signs_in(nobodys_browser: Browser) -> None:
     answered = nobodys_browser.post("/signup", {"name": "Bob", "email": "bob@example.com", "password": PASSWORD})
-    assert (answered.status_code, answered.location) == (303, "/projects")
-    assert nobodys_browser.get("/projects").status_code == 200
+    assert (answered.status_code, answered.location) == (303, "/dashboard")
+    assert nobodys_browser.get("/dashboard").status_code == 200
 
 
 def test_what_was_typed_comes_back_but_never_the_password(nobodys_browser: Browser) -> None:
@@ -93,14 +88,14 @@ def test_a_forged_cookie_is_nobody(app: Flask, alice: Person) -> None:
     ("target", "leads_to"),
     [
         ("/projects/new?a=1", "/projects/new?a=1"),
-        ("//evil.example", "/projects"),
-        ("/\\evil.example", "/projects"),
-        ("https://evil.example/", "/projects"),
-        ("javascript:alert(1)", "/projects"),
+        ("//evil.example", "/dashboard"),
+        ("/\\evil.example", "/dashboard"),
+        ("https://evil.example/", "/dashboard"),
+        ("javascript:alert(1)", "/dashboard"),
         ("/%09/evil", "/%09/evil"),
-        ("/\t/evil.example", "/projects"),
-        ("evil", "/projects"),
-        ("", "/projects"),
+        ("/\t/evil.example", "/dashboard"),
+        ("evil", "/dashboard"),
+        ("", "/dashboard"),
     ],
 )
 def test_after_the_login_only_paths_of_ours_are_followed(
@@ -128,6 +123,18 @@ def test_another_browsers_token_is_refused(browser: Browser, strangers_browser: 
 def test_the_token_may_come_in_a_header_as_htmx_sends_it(browser: Browser) -> None:
     answered = browser.client.post("/logout", headers={"X-CSRFToken": browser.csrf_token(), "HX-Request": "true"})
     assert answered.headers["HX-Redirect"] == "/login"
+
+
+def test_a_part_of_a_page_uses_no_message_up(browser: Browser) -> None:
+    browser.post("/settings", {"name": "Ada"})
+    assert "Your profile is saved." not in browser.get("/projects", headers={"HX-Request": "true"}).text
+    assert "Your profile is saved." in browser.get("/projects").text
+
+
+def test_who_signs_in_again_after_a_fragment_was_asked_for_comes_back_to_its_page(nobodys_browser: Browser) -> None:
+    headers = {"HX-Request": "true", "HX-Current-URL": "http://localhost/deployments?status=failed"}
+    answered = nobodys_browser.get("/search", headers=headers)
+    assert answered.headers["HX-Redirect"] == "/login?next=/deployments?status%3Dfailed"
 
 
 def test_a_cookie_alone_changes_nothing_over_the_api(browser: Browser) -> None:

@@ -50,7 +50,7 @@ def command(app):
         services = {"DATABASE_URL": known.database_url, "REDIS_URL": known.redis_url}
         env = {**os.environ, **{name: value.get_secret_value() for name, value in services.items()}}
         asked = [SCRIPT, "users", "--data-dir", str(known.data_dir), *arguments]
-        return subprocess.run(asked, env=env, capture_output=True, text=True, timeout=60)
+        return subprocess.run(asked, env=env, capture_output=True, text=True, timeout=120)
 
     return run
 
@@ -196,7 +196,19 @@ def test_promoting_nobody_is_one_line(command):
 def test_without_a_database_the_command_is_one_line(tmp_path):
     env = {**os.environ, "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
     asked = [SCRIPT, "users", "--data-dir", str(tmp_path), "list"]
-    done = subprocess.run(asked, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(asked, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert done.stderr.startswith("autostack: PostgreSQL does not answer")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_status_page_tells_admins_alone_that_builds_may_run_without_a_sandbox(
+    app, admins_browser, browser, nobodys_browser, monkeypatch
+):
+    told = "ALLOW_UNSANDBOXED_BUILDS is on"
+    assert told not in admins_browser.get("/status").text
+    allowed = app.config["AUTOSTACK"].model_copy(update={"allow_unsandboxed_builds": True})
+    monkeypatch.setitem(app.config, "AUTOSTACK", allowed)
+    assert told in admins_browser.get("/status").text
+    assert told not in browser.get("/status").text
+    assert told not in nobodys_browser.get("/status").text

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,82 @@ def npm_project(**changes: Any) -> dict[str, str | bytes | None]:
     }
 
 
+def test_what_the_build_before_compressed_and_sent_is_neither_again(tmp_path: Path) -> None:
+    with make_site(tmp_path, {"index.html": "<h1>One</h1>" * 500, "app.css": "body{}\n" * 500}) as site:
+        assert site.build() == 0, site.web.log
+        first = {file["path"]: file for file in site.web.files}
+        site.repository.commit({"index.html": "<h1>Two</h1>" * 500})
+        site.order()
+        assert site.build() == 0, site.web.log
+        second = {file["path"]: file for file in site.web.files}
+        assert second["/app.css"] == first["/app.css"]
+        assert set(second["/app.css"]["encodings"]) == {"br", "zstd", "gzip"}
+        page = second["/index.html"]
+        assert set(site.web.uploaded) == {page["pack"]} == {part["pack"] for part in page["encodings"].values()}
+        assert site.web.content("/app.css") == b"body{}\n" * 500
+        assert "Uploaded 1 of 2 files (1 were already stored)" in site.web.log
+
+
+def test_a_pack_that_was_deleted_meanwhile_is_made_again(tmp_path: Path) -> None:
+    with make_site(tmp_path, {"app.css": "body{}\n" * 500}) as site:
+        assert site.build() == 0, site.web.log
+        [file] = site.web.files
+        del site.web.blobs[file["pack"]]
+        site.order()
+        assert site.build() == 0, site.web.log
+        assert site.web.files == [file]
+        assert site.web.uploaded == [file["pack"]]
+
+
+def test_what_an_earlier_agent_sent_as_a_blob_of_its_own_is_not_sent_again(tmp_path: Path) -> None:
+    with make_site(tmp_path, {"a.txt": "one", "b.txt": "two"}) as site:
+        one = {"sha256": hashlib.sha256(b"one").hexdigest(), "size": 3}
+        site.web.blobs[one["sha256"]] = b"one"
+        site.web.previous = {"files": {"/a.txt": {**one, "encodings": {}}}}
+        assert site.build() == 0, site.web.log
+        assert [file.get("pack") for file in site.web.files] == [None, *site.web.uploaded]
+        assert "Uploaded 1 of 2 files (1 were already stored)" in site.web.log
+
+
+def test_small_files_share_blobs_with_their_variants_and_equal_ones_have_one_place(tmp_path: Path) -> None:
+    files = {"a.txt": "same", "b.txt": "same", "c.txt": "other", "empty.txt": ""}
+    with make_site(tmp_path, files) as site:
+        assert site.build() == 0, site.web.log
+        places = [(file.get("pack"), file.get("start")) for file in site.web.files]
+        assert places[0] == places[1] != places[2]
+        assert places[3] == (None, None)
+        assert len(site.web.uploaded) == 2
+        assert {path: site.web.content(f"/{path}").decode() for path in files} == files
+
+
+def test_the_variants_of_small_files_share_blobs_and_a_large_ones_are_blobs_of_their_own(tmp_path: Path) -> None:
+    files = {f"{number}.html": f"<p>page {number}</p>" * 500 for number in range(20)}
+    large = b"<p>The same words again and again.</p>\n" * 5_000
+    with make_site(tmp_path, {**files, "large.html": large}) as site:
+        assert site.build() == 0, site.web.log
+        encodings = {file["path"]: file["encodings"] for file in site.web.files}
+        own = encodings.pop("/large.html")
+        assert brotli.decompress(site.web.blobs[own["br"]["sha256"]]) == large
+        assert len({part["pack"] for parts in encodings.values() for part in parts.values()}) == 1
+        assert len(site.web.uploaded) == 1 + 1 + len(own)
+        for path, parts in encodings.items():
+            part = parts["gzip"]
+            packed = site.web.blobs[part["pack"]][part["start"] :][: part["size"]]
+            assert hashlib.sha256(packed).hexdigest() == part["sha256"]
+            assert gzip.decompress(packed).decode() == files[path.removeprefix("/")]
+
+
+def test_of_many_files_the_first_are_sent_before_the_last_are_read(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {f"{number:03}.bin": os.urandom(140_000) for number in range(130)}
+    files["_redirects"] = "/a /b"
+    with make_site(tmp_path, files) as site:
+        assert site.build() == 0, site.web.log
+        assert site.web.invitations == 2
+        assert len(site.web.paths) == len(site.web.uploaded) == len(site.web.blobs) == 130
+        assert site.web.content("/129.bin") == files["129.bin"]
+        assert "Uploaded 130 of 130 files" in site.web.texts
+
+
 def test_a_plain_folder_of_pages_is_uploaded_as_it_is(tmp_path: Path) -> None:
     files = {"index.html": "<h1>Hello</h1>", "assets/app.css": "body{}\n" * 500, ".env": "SECRET=1"}
     with make_site(tmp_path, files) as site:
@@ -57,6 +136,17 @@ def test_a_plain_folder_of_pages_is_uploaded_as_it_is(tmp_path: Path) -> None:
         assert site.web.paths == ["/assets/app.css", "/index.html"]
         assert site.web.content("/index.html") == b"<h1>Hello</h1>"
         assert "Detected a plain static site" in site.web.log
+
+
+def test_what_says_how_a_site_is_served_is_sent_and_is_no_part_of_it(tmp_path: Path) -> None:
+    rules = {"_redirects": "/a /b\nbad\n", "_headers": "/*\n  X-A: b\n", "vercel.json": '{"cleanUrls": true}'}
+    with make_site(tmp_path, {"index.html": "<h1>Hello</h1>", "sub/_redirects": "kept", **rules}) as site:
+        site.web.notes = ["_redirects:2: there is no target"]
+        assert site.build() == 0, site.web.log
+        assert site.web.rules == rules
+        assert site.web.paths == ["/index.html", "/sub/_redirects"]
+        warnings = [line["text"] for line in site.web.lines if line["level"] == "warning"]
+        assert warnings == ["_redirects:2: there is no target"]
 
 
 def test_an_npm_project_is_installed_built_and_uploaded(tmp_path: Path) -> None:
@@ -87,7 +177,10 @@ def test_text_is_uploaded_compressed_too_and_each_variant_is_the_same_content(tm
         site.build()
         encodings = {file["path"]: file["encodings"] for file in site.web.files}
         assert encodings["/tiny.html"] == encodings["/noise.png"] == {}
-        blobs = {name: site.web.blobs[part["sha256"]] for name, part in encodings["/index.html"].items()}
+        blobs = {
+            name: site.web.blobs[part["pack"]][part["start"] :][: part["size"]]
+            for name, part in encodings["/index.html"].items()
+        }
         assert set(blobs) == {"br", "zstd", "gzip"}
         assert brotli.decompress(blobs["br"]) == page
         assert zstandard.ZstdDecompressor().decompress(blobs["zstd"], max_output_size=len(page)) == page
@@ -227,6 +320,14 @@ def test_a_private_repository_is_cloned_with_its_credential_which_the_build_neve
         assert b"hunter2" not in site.web.content("/index.html")
 
 
+def test_a_public_repository_never_hears_of_the_credential(tmp_path: Path) -> None:
+    with make_site(tmp_path, {"index.html": "public"}) as site:
+        site.order(repository={"credential": {"username": "bot", "password": "revoked-long-ago"}})
+        site.build()
+        assert site.web.content("/index.html") == b"public"
+        assert site.server.authorizations == []
+
+
 def test_the_one_local_repository_is_cloned_and_no_other(tmp_path: Path) -> None:
     with make_site(tmp_path, {"index.html": "example"}) as site:
         path = str(site.repository.path)
@@ -251,12 +352,12 @@ def test_web_coming_back_after_errors_has_every_line_once(tmp_path: Path) -> Non
 
 
 def test_an_attempt_that_web_has_ended_is_killed_and_reports_nothing(tmp_path: Path) -> None:
-    settings = {"buildCommand": "echo under way; sleep 600", "outputDir": "."}
+    settings = {"buildCommand": "echo under' 'way; sleep 600", "outputDir": "."}
     with make_site(tmp_path, {"index.html": "hi"}, settings=settings) as site:
         agent = site.start()
         site.web.wait_for_line("under way")
         site.web.faults.ended.set()
-        assert agent.wait(20) == 75
+        assert agent.wait(60) == 75
         assert site.web.finished is None
 
 
@@ -280,3 +381,16 @@ def test_another_package_manager_is_installed_from_npm_once(
         site.order()
         site.build()
         assert f"Installed {manager} " not in site.web.log
+
+
+def test_yarn_of_today_installs_through_the_sandboxs_way_out(tmp_path: Path) -> None:
+    # It has an HTTP client of its own, and Plug'n'Play: there are no node_modules.
+    build = "yarn node -p \"'odd: ' + require('is-odd')(5)\" > index.html"
+    package = {"packageManager": "yarn@4.9.2", "dependencies": {"is-odd": "3.0.1"}, "scripts": {"build": build}}
+    files = {"package.json": json.dumps(package), "yarn.lock": ""}
+    settings = {"installCommand": "yarn install --no-immutable", "outputDir": "."}
+    with make_site(tmp_path, files, settings=settings) as site:
+        site.build()
+        assert site.web.finished == {"outcome": "built", "reason": None}, site.web.log
+        assert site.web.content("/index.html") == b"odd: true\n"
+        assert not [text for text in site.web.texts if text.startswith("The build tried to reach")]

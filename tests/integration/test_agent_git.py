@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from autostack.agent import git
 from autostack.agent.order import Credential
 from tests.git_server import make_repository, serve_repositories
+from tests.s3 import free_port
 
 HOSTS = {"127.0.0.1"}
 
@@ -45,18 +45,14 @@ def test_a_private_repository_needs_its_credential(tmp_path: Path) -> None:
 
 
 def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        started = time.monotonic()
-        with pytest.raises(git.Unreachable, match="did not answer within 1 seconds"):
-            git.ls_remote(f"http://127.0.0.1:{silent.getsockname()[1]}/a.git", hosts_allowed=HOSTS, timeout_s=1)
-        assert time.monotonic() - started < 10
+    refusal = pytest.raises(git.Unreachable, match="did not answer within 1 seconds")
+    with socket.create_server(("127.0.0.1", 0)) as silent, refusal:
+        git.ls_remote(f"http://127.0.0.1:{silent.getsockname()[1]}/a.git", hosts_allowed=HOSTS, timeout_s=1)
 
 
 def test_a_closed_port_is_unreachable() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
     with pytest.raises(git.Unreachable, match="could not be reached"):
-        git.ls_remote(f"http://127.0.0.1:{port}/a.git", hosts_allowed=HOSTS)
+        git.ls_remote(f"http://127.0.0.1:{free_port()}/a.git", hosts_allowed=HOSTS)
 
 
 def test_the_local_repository_is_reached_by_its_very_path_only(tmp_path: Path) -> None:

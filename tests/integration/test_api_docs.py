@@ -43,7 +43,8 @@ def test_the_page_asks_no_other_host_for_anything(nobodys_browser: Browser) -> N
 
 
 def test_it_can_be_found_from_every_page(browser: Browser) -> None:
-    assert 'href="/docs/api"' in browser.get("/projects").text
+    assert 'href="/docs"' in browser.get("/projects").text
+    assert 'href="/docs/api"' in browser.get("/docs").text
 
 
 def test_code_in_a_sentence_is_shown_as_code_and_all_else_as_text(app: Flask) -> None:

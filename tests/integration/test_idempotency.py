@@ -121,7 +121,7 @@ def test_of_many_at_once_one_deploys_and_the_others_wait_or_hear_of_it(
     ready = threading.Barrier(8)
 
     def ask(_: int) -> TestResponse:
-        ready.wait(timeout=30)
+        ready.wait(timeout=60)
         return deploy(Api(app, alice.token), body)
 
     with ThreadPoolExecutor(8) as threads:

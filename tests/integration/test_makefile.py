@@ -23,7 +23,7 @@ def test_an_environment_that_could_not_be_made_is_made_once_it_can_be(tmp_path: 
 
     def make(python: str) -> subprocess.CompletedProcess[str]:
         command = ["make", f"--file={MAKEFILE}", ".venv/bin/python", f"PYTHON={python}"]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
 
     failed = make(str(lacking))
     assert failed.returncode != 0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import Inspector, inspect, text
@@ -150,3 +153,43 @@ def test_what_is_asked_often_has_an_index(empty_database_app: Flask, query: str,
         for way in ("seqscan", "bitmapscan", "sort"):
             connection.execute(text(f"SET enable_{way} = off"))
         assert index in "".join(connection.scalars(text(f"EXPLAIN {query}")))
+
+
+MANY_ROWS = """
+    INSERT INTO users (id, name, email)
+        SELECT lpad(to_hex(number), 32, '0')::uuid, 'User ' || number, number || '@x.io'
+        FROM generate_series(1, 20) number;
+    INSERT INTO projects (user_id, name, label, repository, repository_key) SELECT id, name, name, '', '' FROM users;
+    INSERT INTO deployments (project_id, user_id, status, label, created_at)
+        SELECT projects.id, user_id, 'success', projects.name || '-' || number, now() - number * interval '1 day'
+        FROM projects, generate_series(1, 500) number;
+"""
+HERS = f"FROM deployments WHERE user_id = '{uuid.UUID(int=1)}'"
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (f"SELECT sequence {HERS} AND status = 'success' ORDER BY sequence DESC LIMIT 10", "user_id_sequence"),
+        (f"SELECT status, sum(build_duration) {HERS} AND created_at > now() - interval '60 days' GROUP BY 1",
+         "user_id_created_at"),
+        ("SELECT status, sum(build_duration) FROM deployments WHERE created_at > now() - interval '60 days' GROUP BY 1",
+         "created_at"),
+        (f"SELECT max(sequence) FROM deployments WHERE project_id = '{uuid.UUID(int=1)}'", "project_id_sequence"),
+    ],
+)  # fmt: skip
+def test_lists_and_figures_are_read_from_an_index_alone(empty_database_app: Flask, query: str, index: str) -> None:
+    migrate(empty_database_app, upgrade)
+    with empty_database_app.app_context(), db.engine.connect() as connection:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        for statement in [*MANY_ROWS.split(";")[:-1], "VACUUM ANALYZE deployments", "SET enable_seqscan = off"]:
+            connection.execute(text(statement))
+        plan = " ".join(connection.scalars(text(f"EXPLAIN {query}")))
+    assert re.search(rf"Index Only Scan (Backward )?using ix_deployments_{index} ", plan), plan
+
+
+def test_migrations_are_one_chain_each_numbered_as_its_file() -> None:
+    known = ScriptDirectory(str(MIGRATIONS)).walk_revisions()
+    numbers = [(Path(script.path).name[:4], script.revision, script.down_revision) for script in known]
+    chain = [f"{number:04}" for number in range(len(list((MIGRATIONS / "versions").glob("*.py"))), 0, -1)]
+    assert numbers == list(zip(chain, chain, [*chain[1:], None], strict=True))

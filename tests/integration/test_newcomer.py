@@ -33,5 +33,5 @@ def test_the_example_is_deployed_under_a_strict_umask_and_from_a_folder_with_a_s
         assert stat.S_IMODE((stack.data_dir / "secrets.json").stat().st_mode) == 0o600
         # The command finds the services of this folder, whose address nobody has given.
         command = [Path(sys.executable).with_name("autostack"), "users", "--data-dir", stack.data_dir]
-        subprocess.run([*command, "promote", "demo@example.com"], check=True, timeout=60)
-        assert subprocess.check_output([*command, "list"], timeout=60) == b"demo@example.com\tDemo\tadmin\n"
+        subprocess.run([*command, "promote", "demo@example.com"], check=True, timeout=120)
+        assert subprocess.check_output([*command, "list"], timeout=120) == b"demo@example.com\tDemo\tadmin\n"

@@ -20,6 +20,7 @@ from werkzeug.test import TestResponse
 from autostack.accounts.jobs import send_mails
 from autostack.extensions import db, redis
 from tests.conftest import AppMaker
+from tests.jobs import work_off
 from tests.log_lines import LogLines, recorded
 from tests.mailbox import Mailbox, running_mailbox, token_in
 from tests.oauth import come_back, registered_with, sent_to
@@ -174,27 +175,42 @@ def use_the_pages(planted: Planted, app: Flask, github: GitHubPeer) -> None:
     browser = Browser(app)
     planted.keep(browser.post("/login", {"email": EMAIL, "password": WRONG}))
     assert browser.post("/login", {"email": EMAIL, "password": NEXT}).status_code == 303
-    planted.keep(browser.post("/settings/connections/github/link", {"password": WRONG}))
+    planted.keep(browser.post("/settings/account/github/link", {"password": WRONG}))
     grant = {"access_token": GRANTED, "refresh_token": RENEWING, "expires_in": 60, "token_type": "bearer"}
     github.bodies |= {github.token_path: {**grant, "scope": "repo"}, f"{API}/user": github.account}
-    url = sent_to(browser.post("/settings/connections/github/connect"))
-    assert planted.keep(come_back(browser, github.decide(url))).location == "/settings/connections"
+    url = sent_to(browser.post("/settings/github/connect"))
+    assert planted.keep(come_back(browser, github.decide(url))).location == "/settings/github"
     github.bodies[f"{API}/user"] = {"login": GRANTED}
-    url = sent_to(browser.post("/settings/connections/github/connect"))
+    url = sent_to(browser.post("/settings/github/connect"))
     assert planted.keep(come_back(browser, github.decide(url))).status_code == 502
+    put_a_deployment_together(planted, browser)
     look_at_everything(planted, app, browser)
-    planted.keep(browser.post("/settings/connections/github/disconnect"))
+    planted.keep(browser.post("/settings/github/disconnect"))
+    work_off(app)
     github.bodies.clear()
-    url = sent_to(browser.post("/settings/connections/github/connect"))
+    url = sent_to(browser.post("/settings/github/connect"))
     location = github.decide(url)
     github.bodies |= {github.token_path: {**grant, "scope": "repo"}, f"{API}/user": github.account}
     come_back(browser, location)
 
 
+def put_a_deployment_together(planted: Planted, browser: Browser) -> None:
+    """Leave one in the middle of the wizard, after mistakes."""
+    with browser.app.app_context():
+        project = db.session.scalar(text("SELECT id FROM projects"))
+    page = planted.keep(browser.post("/deploy", {"projectId": str(project)})).location
+    names, values = list(VARIABLES), list(VARIABLES.values())
+    table = {"envRow": ["", "", ""], "envName": names, "envValue": values}
+    assert planted.keep(browser.post(page, {"branch": "gone", **table})).status_code == 422
+    assert planted.keep(browser.post(page, {"branch": "main", **table, "envName": ["A", "A", "B"]})).status_code == 422
+    planted.keep(browser.post(page.replace("configure", "variables"), {"branch": "main", **table}))
+
+
 def look_at_everything(planted: Planted, app: Flask, browser: Browser) -> None:
     """Open each address that there is, of whatever the owner has."""
     with app.app_context():
-        ids = db.session.scalars(text("SELECT id FROM projects UNION SELECT id FROM deployments")).all()
+        every = text("SELECT id FROM projects UNION SELECT id FROM deployments UNION SELECT id FROM deployment_drafts")
+        ids = db.session.scalars(every).all()
     opened = 0
     for rule in app.url_map.iter_rules():
         if "GET" in (rule.methods or ()) and not rule.websocket and rule.endpoint != "static":

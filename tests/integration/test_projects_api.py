@@ -48,6 +48,8 @@ def test_a_project_is_made_of_a_repository_that_was_reached(app: Flask, api: Api
         "nodeVersion": None,
         "envVars": [],
         "autoPromote": True,
+        "keepDeployments": None,
+        "keepDays": None,
     }
     assert [(host.label, host.kind, host.deployment_id) for host in hosts(app)] == [("my-site", "production", None)]
 
@@ -76,9 +78,23 @@ def test_the_list_shows_the_callers_projects_with_few_fields(
     api: Api, strangers_api: Api, project: dict[str, Any]
 ) -> None:
     listed = api.get("/api/projects").json
-    assert set(listed) == {"projects"}
+    assert listed["pagination"] == {"currentPage": 1, "totalPages": 1, "totalItems": len(listed["projects"])}
     assert [set(row) for row in listed["projects"]] == [{"id", "name", "repository", "branch", "url", "createdAt"}]
-    assert strangers_api.get("/api/projects").json == {"projects": []}
+    assert strangers_api.get("/api/projects").json["projects"] == []
+
+
+def test_the_list_has_pages_and_is_searched(api: Api, site: str) -> None:
+    for name in ("first", "second", "third"):
+        api.post("/api/projects", {"name": name, "repository": site})
+
+    def named(query: str) -> tuple[list[str], int]:
+        answered = api.get(f"/api/projects?{query}").json
+        return [row["name"] for row in answered["projects"]], answered["pagination"]["totalItems"]
+
+    assert named("limit=2") == (["third", "second"], 3)
+    assert named("limit=2&page=2") == (["first"], 3)
+    assert named("search=SEC") == (["second"], 1)
+    assert api.get("/api/projects?limit=101").status_code == 422
 
 
 def test_variables_are_encrypted_and_never_sent_back(app: Flask, api: Api, site: str) -> None:

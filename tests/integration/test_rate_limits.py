@@ -6,6 +6,7 @@ import pytest
 from flask import Flask
 
 from autostack.errors import ConfigurationError
+from autostack.extensions import redis
 from autostack.settings import load_settings
 from autostack.web.access import signed_in
 from autostack.web.rate_limits import limit_deployments
@@ -99,6 +100,29 @@ def test_the_api_is_limited_by_user_over_all_its_routes(make_app: AppMaker, alic
     assert Api(app, charlie.token).get("/api/auth/session").status_code == 200
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/no-such-thing"), ("PATCH", "/api/projects")])
+def test_what_no_route_answers_counts_for_the_api(make_app: AppMaker, alice: Person, method: str, path: str) -> None:
+    client = make_app(rate_limit_api="2/minute").test_client()
+    ask = {"method": method, "headers": {"Authorization": f"Bearer {alice.token}"}}
+    statuses = [client.open(path, **ask).status_code for _ in range(3)]
+    assert statuses[0] in (404, 405)
+    assert statuses == [statuses[0], statuses[0], 429]
+
+
+def test_a_counter_whose_end_was_lost_gets_a_new_one(make_app: AppMaker, alice: Person) -> None:
+    app = make_app(rate_limit_api="2/minute")
+    hers = Api(app, alice.token)
+    hers.get("/api/auth/session")
+    with app.app_context():
+        [name] = redis().keys(f"*user:{alice.id}*")
+        redis().persist(name)
+    left, reset_s = hers.get("/api/auth/session").headers["RateLimit"].split(";")[1:]
+    assert left == "r=0"
+    assert 0 < int(reset_s.removeprefix("t=")) <= 60
+    with app.app_context():
+        assert 0 < redis().ttl(name) <= 60
+
+
 def test_deployments_have_a_limit_of_their_own_by_user(make_app: AppMaker, alice: Person, charlie: Person) -> None:
     app = make_app(rate_limit_deployments="1/hour", rate_limit_api="1/minute")
     view = signed_in(limit_deployments(lambda: "deployed"))
@@ -125,7 +149,12 @@ def test_pages_and_logins_do_not_count_for_the_api(make_app: AppMaker, alice: Pe
 
 
 def test_limits_hold_while_redis_is_away(make_app: AppMaker, alice: Person) -> None:
-    app: Flask = make_app(rate_limit_auth="2/minute", redis_url="unix:///nonexistent/valkey.sock")
-    assert Api(app, alice.token).get("/api/auth/session").status_code == 200
+    app: Flask = make_app(
+        rate_limit_auth="2/minute", rate_limit_api="2/minute", redis_url="unix:///nonexistent/valkey.sock"
+    )
+    answers = [Api(app, alice.token).get("/api/auth/session") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert [answer.headers["RateLimit"].split(";")[1] for answer in answers] == ["r=1", "r=0", "r=0"]
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 60
     statuses = [Api(app).post("/api/auth/login", WRONG).status_code for _ in range(3)]
     assert statuses == [401, 401, 429]

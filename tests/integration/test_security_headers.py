@@ -131,9 +131,10 @@ def test_a_front_end_that_is_no_address_keeps_the_application_from_starting(addr
 def test_htmx_carries_the_csrf_token_in_a_header(browser: Browser, api: Api, project: dict[str, str]) -> None:
     path = f"/projects/{project['id']}/delete"
     assert re.search(r"hx-headers:inherited='\{\"X-CSRFToken\": ", browser.get("/projects").text)
-    assert browser.client.post(path, headers={"HX-Request": "true"}).status_code == 400
+    typed = {"confirm": project["name"]}
+    assert browser.client.post(path, data=typed, headers={"HX-Request": "true"}).status_code == 400
     carried = {"HX-Request": "true", "X-CSRFToken": browser.csrf_token()}
-    assert browser.client.post(path, headers=carried).status_code in {200, 303}
+    assert browser.client.post(path, data=typed, headers=carried).status_code in {200, 303}
     assert api.get(f"/api/projects/{project['id']}").status_code == 404
 
 

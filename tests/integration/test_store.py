@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import os
 import threading
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +14,8 @@ import pytest
 from autostack.errors import ConfigurationError
 from autostack.settings import load_settings
 from autostack.sites.errors import ObjectNotFound, StoreUnavailable
-from autostack.sites.store import PART_BYTES, Store, open_store
-from tests.s3 import S3Server, free_port, s3_settings
+from autostack.sites.store import PART_BYTES, SHORT_BYTES, Store, open_store
+from tests.s3 import S3Server, s3_settings
 
 MB = 1_000_000
 
@@ -35,6 +33,26 @@ def test_what_was_put_is_read_back(store):
     assert store.get("projects/p/blobs/a") == b"hello"
     assert store.size("projects/p/blobs/a") == 5
     assert asyncio.run(store.get_async("projects/p/blobs/a")) == b"hello"
+    assert store.get_part("projects/p/blobs/a", 1, 3) == b"ell"
+
+
+def test_an_object_of_a_known_size_is_read_in_one_step_if_it_has_that_size(store):
+    store.put("a", b"hello")
+    assert asyncio.run(store.get_sized_async("a", 5)) == b"hello"
+    for other in (4, 6):
+        with pytest.raises(StoreUnavailable):
+            asyncio.run(store.get_sized_async("a", other))
+    with pytest.raises(ObjectNotFound):
+        asyncio.run(store.get_sized_async("b", 5))
+
+
+@pytest.mark.parametrize("size", [1, 1000, SHORT_BYTES - 1, SHORT_BYTES, SHORT_BYTES + 1, 3 * SHORT_BYTES])
+def test_what_is_mostly_short_is_read_whole_however_long_it_is(store, size):
+    data = os.urandom(size)
+    store.put("short", data)
+    assert asyncio.run(store.get_short_async("short")) == data
+    with pytest.raises(ObjectNotFound):
+        asyncio.run(store.get_short_async("not-there"))
 
 
 def test_an_empty_object_is_an_object(store):
@@ -103,6 +121,18 @@ def test_a_part_of_an_object_is_streamed(store, start, end, expected):
 
     store.put("digits", b"0123456789")
     assert asyncio.run(read()) == (10, len(expected), expected)
+
+
+def test_a_folder_is_read_page_by_page_in_the_order_of_names(store):
+    names = [f"p/blobs/{number:02}" for number in range(7)]
+    for name in [*names, "p/blobs-of-others/00"]:
+        store.put_stream(name, [b"1234"])
+    pages = [store.next_objects("p/blobs", "", 3)]
+    while pages[-1]:
+        pages.append(store.next_objects("p/blobs", pages[-1][-1].key, 3))
+    assert [[found.key for found in page] for page in pages] == [names[:3], names[3:6], names[6:], []]
+    assert {found.size for page in pages for found in page} == {4}
+    assert store.next_objects("p/none", "") == []
 
 
 @pytest.mark.parametrize("count", [5, 300])
@@ -205,52 +235,16 @@ def test_a_file_where_a_folder_should_be_is_our_error(tmp_path):
         store.get("a/b")
 
 
-@pytest.fixture
-def on_s3(s3: S3Server) -> Store:
-    return open_store(s3_settings(s3, prefix=f"tests/{uuid.uuid4()}"))
-
-
-def put_to(url: str, data: bytes, headers: dict[str, str]) -> int:
-    request = urllib.request.Request(url, data=data, headers=headers, method="PUT")
-    try:
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return int(response.status)
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code
-
-
-def test_a_signed_address_takes_the_content_that_it_was_made_for(on_s3):
-    data = b"body { color: red }"
-    upload = on_s3.sign_put("blobs/a", hashlib.sha256(data).hexdigest(), len(data), 60)
-    assert put_to(upload.url, data, upload.headers) == 200
-    assert on_s3.get("blobs/a") == data
-    with urllib.request.urlopen(on_s3.sign_get("blobs/a", 60), timeout=10) as response:
-        assert response.read() == data
-
-
-@pytest.mark.parametrize("data", [b"body { color: RED }", b"short", b"longer than what was signed"])
-def test_a_signed_address_takes_nothing_else(on_s3, data):
-    honest = b"body { color: red }"
-    upload = on_s3.sign_put("blobs/a", hashlib.sha256(honest).hexdigest(), len(honest), 60)
-    assert put_to(upload.url, data, upload.headers) in (400, 403)
-    other = {"x-amz-checksum-sha256": hashlib.sha256(data).hexdigest()}
-    assert put_to(upload.url, data, other) in (400, 403)
-    assert put_to(upload.url, data, {}) in (400, 403)
-    assert on_s3.size("blobs/a") is None
-
-
-def test_an_s3_that_is_away_is_reported_and_not_waited_for_long(s3):
-    nowhere = open_store(s3_settings(s3.through(free_port())), patience_s=0.3)
-    with pytest.raises(StoreUnavailable):
-        nowhere.get("a")
-    with pytest.raises(StoreUnavailable):
-        nowhere.put("a", b"")
-    with pytest.raises(StoreUnavailable):
-        nowhere.missing(["a"])
-
-
 @pytest.mark.parametrize("url", ["s3://", "ftp://host/x", "file://elsewhere/x", "nonsense"])
 def test_an_address_of_another_kind_is_refused(url):
     with pytest.raises(ConfigurationError, match="STORAGE_URL"):
         open_store(load_settings(storage_url=url))
+
+
+def test_a_local_file_may_have_the_longest_name_there_is_and_its_draft_is_no_object(tmp_path):
+    store = open_store(load_settings(storage_url=f"file://{tmp_path}"))
+    key = "routes/" + "x" * 255
+    store.put(key, b"route")
+    (tmp_path / "routes" / "#123").write_bytes(b"half a ro")
+    assert store.get(key) == b"route"
+    assert list(store.names("routes")) == [listed.key for listed in store.next_objects("routes", "")] == [key]

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
@@ -26,6 +27,8 @@ import redis
 from autostack.errors import ConfigurationError
 from autostack.local.folders import claim_data_folder, socket_folder
 from tests.integration.test_embedded_services import AS_NOBODY, NOBODY
+from tests.processes import processes_where, sockets_of
+from tests.s3 import free_port
 from tests.services import running_postgres, running_valkey
 
 CHECKOUT = Path(__file__).parents[2]
@@ -33,12 +36,6 @@ STANDINS = Path(__file__).with_name("standins")
 AUTOSTACK = str(Path(sys.executable).with_name("autostack"))
 TIMEOUT_S = 90
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user or to mount")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class Up:
@@ -79,21 +76,15 @@ class Up:
 
     def family(self) -> list[psutil.Process]:
         """Everything that has the data folder in its environment or command line, wherever it hangs in the tree."""
-        mark = str(self.data_dir)
-        return [
-            process for process in psutil.process_iter() if process.pid != self.process.pid and marked(process, mark)
-        ]
+        return processes_where(lambda facts: facts["pid"] != self.process.pid and self._is_marked(facts))
 
     def named(self, command: str) -> psutil.Process:
-        return next(process for process in self.family() if command in " ".join(process.cmdline()))
+        return next(process for process in self.family() if command in " ".join(process.info["cmdline"]))
 
-
-def marked(process: psutil.Process, mark: str) -> bool:
-    try:
-        alive = process.status() != psutil.STATUS_ZOMBIE
-        return alive and (mark == process.environ().get("DATA_DIR") or any(mark in word for word in process.cmdline()))
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return False
+    def _is_marked(self, facts: dict[str, Any]) -> bool:
+        mark = str(self.data_dir)
+        is_ours = mark == facts["environ"].get("DATA_DIR") or any(mark in word for word in facts["cmdline"])
+        return is_ours and facts["status"] != psutil.STATUS_ZOMBIE
 
 
 @contextlib.contextmanager
@@ -115,7 +106,7 @@ def refusal(up: Up) -> list[str]:
     return errors.splitlines()
 
 
-def eventually(condition, timeout_s=15):
+def eventually(condition, timeout_s=TIMEOUT_S):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that in time"
@@ -136,7 +127,7 @@ def test_it_starts_answers_and_a_second_start_continues_with_the_data(tmp_path):
     data_dir = tmp_path / "var"
     with running(data_dir) as up:
         assert up.lines[-3:] == ["Autostack is up", f"  Dashboard  http://localhost:{up.port}", "ready"]
-        assert httpx2.get(f"http://127.0.0.1:{up.port}/healthz", trust_env=False).status_code == 200
+        assert httpx2.get(f"http://127.0.0.1:{up.port}/healthz", trust_env=False, timeout=TIMEOUT_S).status_code == 200
         assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
         assert starts(data_dir) == 1
         assert up.end() == 0
@@ -149,7 +140,7 @@ def test_it_listens_on_the_loopback_address_only(tmp_path):
         listening = [
             connection.laddr
             for process in up.family()
-            for connection in process.net_connections(kind="inet")
+            for connection in sockets_of(process)
             if connection.status == psutil.CONN_LISTEN
         ]
         assert {(address.ip, address.port) for address in listening} == {
@@ -178,13 +169,13 @@ def test_the_example_is_deployed_once_and_its_account_is_shown_at_every_start(tm
 def test_an_example_that_fails_says_why_and_the_rest_goes_on(tmp_path):
     with running(tmp_path / "var", "--example", FAIL_DEPLOYMENTS="1") as up:
         assert "  Example    not deployed: npm run build ended with exit code 1" in up.lines
-        assert httpx2.get(f"http://127.0.0.1:{up.port}/healthz", trust_env=False).status_code == 200
+        assert httpx2.get(f"http://127.0.0.1:{up.port}/healthz", trust_env=False, timeout=TIMEOUT_S).status_code == 200
 
 
 def test_the_example_builds_offline_to_a_page_that_finds_its_assets(tmp_path):
     shutil.copytree(CHECKOUT / "autostack/local/example", tmp_path / "site")
     for command in (["npm", "ci", "--offline"], ["npm", "run", "build"]):
-        subprocess.run(command, cwd=tmp_path / "site", check=True, capture_output=True, timeout=60)
+        subprocess.run(command, cwd=tmp_path / "site", check=True, capture_output=True, timeout=240)
     page = (tmp_path / "site/dist/index.html").read_text()
     assets = re.findall(r"/(assets/[^\"]+)", page)
     assert len(assets) == 2
@@ -206,7 +197,7 @@ def test_killed_processes_and_services_come_back(tmp_path):
 
 def answers(url: str) -> bool:
     with contextlib.suppress(httpx2.HTTPError):
-        return httpx2.get(url, trust_env=False).status_code == 200
+        return httpx2.get(url, trust_env=False, timeout=TIMEOUT_S).status_code == 200
     return False
 
 
@@ -225,7 +216,7 @@ def can_ping(data_dir: Path) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_request_to_end_ends_every_child_and_shuts_the_database_down_cleanly(tmp_path, number):
     with running(tmp_path / "var") as up:
-        assert len(up.family()) > 8
+        eventually(lambda: len(up.family()) > 8)
         assert up.end(number) == 0
         assert up.family() == []
     assert "database system is shut down" in (tmp_path / "var/log/postgres.log").read_text()
@@ -233,7 +224,8 @@ def test_a_request_to_end_ends_every_child_and_shuts_the_database_down_cleanly(t
 
 def test_sigkill_leaves_no_orphan_and_the_next_start_needs_nobodys_help(tmp_path):
     with running(tmp_path / "var") as up:
-        assert any("sleep" in process.name() for process in up.family()), "grandchildren in sessions of their own"
+        # Grandchildren in sessions of their own.
+        eventually(lambda: any("sleep" in process.info["name"] for process in up.family()))
         up.end(signal.SIGKILL)
         eventually(lambda: up.family() == [])
     with running(tmp_path / "var"):
@@ -251,7 +243,7 @@ def test_services_that_are_given_are_used_instead_of_embedded_ones(tmp_path):
     (tmp_path / "given").mkdir()
     with running_postgres(tmp_path / "given") as database, running_valkey(tmp_path / "given") as queue_url:
         with running(tmp_path / "var", DATABASE_URL=database, REDIS_URL=queue_url) as up:
-            assert [process for process in up.family() if process.name() in ("postgres", "valkey-server")] == []
+            assert [process for process in up.family() if process.info["name"] in ("postgres", "valkey-server")] == []
         with psycopg.connect(database) as connection:
             assert connection.execute("SELECT count(*) FROM starts").fetchone() == (1,)
     assert not (tmp_path / "var/postgres").exists()
@@ -329,7 +321,7 @@ def test_ending_it_while_it_starts_leaves_nothing_either(tmp_path):
     procfile = tmp_path / "Procfile"
     procfile.write_text("release: sleep 60\nweb: sleep 60\n")
     up = Up(tmp_path / "var", f"--procfile={procfile}")
-    eventually(lambda: any(process.name() == "sleep" for process in up.family()))
+    eventually(lambda: any(process.info["name"] == "sleep" for process in up.family()))
     assert up.end() == 0
     assert up.family() == []
 
@@ -376,6 +368,6 @@ def test_an_ordinary_user_runs_it_too_and_leaves_no_orphan_at_sigkill():
         os.chown(home, NOBODY, NOBODY)
         up = Up(Path(home) / "var", prefix=AS_NOBODY, HOME=home, PYTHONDONTWRITEBYTECODE="1")
         up.until("ready")
-        assert {process.uids().effective for process in up.family()} == {NOBODY}
+        assert {process.info["uids"].effective for process in up.family()} == {NOBODY}
         up.end(signal.SIGKILL)
         eventually(lambda: up.family() == [])

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from flask import Flask
-from sqlalchemy import func, select
 
-from autostack.accounts.models import User
-from autostack.deployments import jobs
-from autostack.extensions import db, store
-from tests.builders import build, publish
 from tests.people import PASSWORD, Api, Browser, Person
 
 NEW_PASSWORD = "an entirely new one"
@@ -83,39 +76,12 @@ def test_a_common_password_cannot_be_chosen_at_sign_up(nobodys_api: Api) -> None
     assert "most common" in answered.json["error"]["details"]["password"]
 
 
-def test_deleting_an_account_takes_everything_with_it(
-    app: Flask, api: Api, browser: Browser, alice: Person, project: dict[str, Any], strangers_api: Api
-) -> None:
-    deployment = api.post("/api/deployments", {"projectId": project["id"]}).json["id"]
-    build(app, deployment, {"/index.html": b"hi"})
-    publish(app, deployment)
-    strangers = strangers_api.post("/api/projects", {"name": "Site", "repository": project["repository"]})
-
-    assert api.delete("/api/user/account", {"password": "wrong password"}).status_code == 422
-    assert api.delete("/api/user/account", {"password": PASSWORD}).status_code == 204
-
-    assert api.get("/api/user/profile").status_code == 401
-    assert browser.get("/projects").status_code == 302
-    assert Api(app).post("/api/auth/login", {"email": alice.email, "password": PASSWORD}).status_code == 401
-    with app.app_context():
-        jobs.remove_planned()
-        assert list(store().names(f"projects/{project['id']}")) == []
-        assert db.session.scalar(select(func.count()).select_from(User)) == 1
-    assert strangers_api.get(f"/api/projects/{strangers.json['id']}").status_code == 200
-
-
-def test_an_address_is_free_again_once_its_account_is_deleted(api: Api, alice: Person, nobodys_api: Api) -> None:
-    api.delete("/api/user/account", {"password": PASSWORD})
-    again = {"name": "Alice", "email": alice.email, "password": PASSWORD}
-    assert nobodys_api.post("/api/auth/signup", again).status_code == 201
-
-
 class TestTheSettingsPage:
     def test_changes_the_name(self, app: Flask, alice: Person) -> None:
         browser = Browser(app).sign_in(alice)
-        assert browser.post("/settings/account/profile", {"name": "Alice Liddell"}).status_code == 303
-        assert 'value="Alice Liddell"' in browser.get("/settings/account").text
-        assert browser.post("/settings/account/profile", {"name": ""}).status_code == 422
+        assert browser.post("/settings", {"name": "Alice Liddell"}).status_code == 303
+        assert 'value="Alice Liddell"' in browser.get("/settings").text
+        assert browser.post("/settings", {"name": ""}).status_code == 422
 
     def test_changes_the_password_and_says_what_is_wrong_at_its_field(self, app: Flask, alice: Person) -> None:
         browser = Browser(app).sign_in(alice)
@@ -126,11 +92,3 @@ class TestTheSettingsPage:
         assert browser.post("/settings/account/password", fields).status_code == 303
         assert browser.get("/projects").status_code == 200
         assert Api(app, alice.token).get("/api/projects").status_code == 401
-
-    def test_deletes_the_account_with_its_password_only(self, app: Flask, alice: Person) -> None:
-        browser = Browser(app).sign_in(alice)
-        refused = browser.post("/settings/account/delete", {"password": "no"})
-        assert (refused.status_code, "The password is wrong." in refused.text) == (422, True)
-        assert browser.post("/settings/account/delete", {"password": alice.password}).status_code == 303
-        assert "Your account is deleted" in browser.get("/login").text
-        assert browser.get("/projects").status_code == 302

@@ -11,8 +11,8 @@ import secrets
 import threading
 from abc import ABC, abstractmethod
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -43,6 +43,7 @@ class Answer:
     body: Any = None
     status: int = 200
     location: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ class Asked:
 
 
 class OAuthServer(ABC):
-    """A provider. Its browser is always signed in there as `account`; `faults` and other `bodies` are by path."""
+    """A provider. Its browser is always signed in there as `account`; `faults` and other `bodies` are by path, and
+    `meanwhile` is what happens once before the answer.
+    """
 
     authorize_path: ClassVar[str]
     token_path: ClassVar[str]
@@ -72,6 +75,8 @@ class OAuthServer(ABC):
         self.account = self.first_account()
         self.faults: dict[str, Fault] = {}
         self.bodies: dict[str, Any] = {}
+        self.answers: dict[str, Answer] = {}
+        self.meanwhile: dict[str, Callable[[], None]] = {}
         self.asked: list[Asked] = []
         self.tokens: dict[str, Asked] = {}
         self.calls: list[str] = []
@@ -109,6 +114,10 @@ class OAuthServer(ABC):
         if (method, path) == ("POST", self.token_path):
             return self._exchange(given)
         return Answer({"message": "Not Found"}, 404)
+
+    def pass_on(self, handler: BaseHTTPRequestHandler, body: bytes) -> Answer | None:
+        """Have another server answer what this one does not."""
+        return None
 
     def of_bearer(self, authorization: str) -> Asked | None:
         return self.tokens.get(authorization.removeprefix("Bearer "))
@@ -190,16 +199,22 @@ def _handler(server: OAuthServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             server.calls.append(f"{self.command} {parts.path}")
+            server.meanwhile.pop(parts.path, lambda: None)()
             if fault := server.faults.get(parts.path):
                 server.fail(self, fault)
                 return
             given = {name: values[0] for name, values in parse_qs(parts.query).items()}
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if passed := server.pass_on(self, body):
+                _write(self, passed)
+                return
             if body and "json" in self.headers.get("Content-Type", ""):
                 given |= json.loads(body)
             elif body:
                 given |= {name: values[0] for name, values in parse_qs(body.decode()).items()}
-            answered = server.answer(self.command, parts.path, given, self.headers.get("Authorization", ""))
+            answered = server.answers.get(parts.path) or server.answer(
+                self.command, parts.path, given, self.headers.get("Authorization", "")
+            )
             body_instead = server.bodies.get(parts.path)
             _write(self, answered if body_instead is None else Answer(body_instead))
 
@@ -212,10 +227,17 @@ def _handler(server: OAuthServer) -> type[BaseHTTPRequestHandler]:
 
 
 def _write(handler: BaseHTTPRequestHandler, answered: Answer) -> None:
-    is_page = isinstance(answered.body, str)
-    body = answered.body.encode() if is_page else b"" if answered.body is None else json.dumps(answered.body).encode()
-    headers = {"Content-Type": "text/html" if is_page else "application/json"}
+    kind, body = _serialized(answered.body)
+    headers = {"Content-Type": kind, **answered.headers}
     _send(handler, answered.status, body, headers | ({"Location": answered.location} if answered.location else {}))
+
+
+def _serialized(body: Any) -> tuple[str, bytes]:
+    if isinstance(body, bytes):
+        return "application/octet-stream", body
+    if isinstance(body, str):
+        return "text/html", body.encode()
+    return "application/json", b"" if body is None else json.dumps(body).encode()
 
 
 def _send(handler: BaseHTTPRequestHandler, status: int, body: bytes, headers: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,7 +27,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f-\x9f]|\x1b(?!\[[0-9;:]*m
 MAX_BATCH_LINES = 1_000
 
 LIMITS = {
-    "timeoutMs": 120_000,
+    "timeoutMs": 480_000,
     "maxBuildBytes": 500_000_000,
     "maxFiles": 20_000,
     "maxFileBytes": 25_000_000,
@@ -37,7 +37,11 @@ LIMITS = {
     "maxMemoryBytes": 4_096_000_000,
     "maxDiskBytes": 5_000_000_000,
     "maxCacheBytes": 1_000_000_000,
+    "maxMirrorsBytes": 400_000_000,
 }
+
+# Where tests run, a mirror may stand for them.
+REGISTRIES = ("registry.npmjs.org:443", "registry.yarnpkg.com:443")
 
 
 def make_order(
@@ -45,6 +49,9 @@ def make_order(
     settings: dict[str, Any] | None = None,
     env: dict[str, str] | None = None,
     limits: dict[str, int] | None = None,
+    egress_allowed: Sequence[str] = REGISTRIES,
+    egress_refused: Sequence[str] = (),
+    project_id: str = "5d2f8c1e-0000-4000-8000-000000000002",
 ) -> dict[str, Any]:
     """Return an order as web sends it; `limits` changes single ones."""
     none = dict.fromkeys(("rootDir", "installCommand", "buildCommand", "outputDir", "nodeVersion"))
@@ -52,10 +59,13 @@ def make_order(
         "token": WORKING_TOKEN,
         "attemptId": ATTEMPT,
         "deploymentId": "5d2f8c1e-0000-4000-8000-000000000001",
-        "projectId": "5d2f8c1e-0000-4000-8000-000000000002",
+        "projectId": project_id,
         "repository": {"branch": "main", "commit": None, "credential": None, "hostsAllowed": [], **repository},
         "settings": {**none, **(settings or {})},
         "env": env or {},
+        "egressAllowed": list(egress_allowed),
+        "egressPorts": [22, 80, 443],
+        "egressRefused": list(egress_refused),
         "limits": {**LIMITS, **(limits or {})},
         "heartbeatIntervalMs": 500,
         "elapsedMs": 1200,
@@ -87,12 +97,21 @@ class FakeWeb:
     batches: int = 0
     source: dict[str, Any] | None = None
     files: list[dict[str, Any]] = field(default_factory=list)
+    rules: dict[str, str] = field(default_factory=dict)
+    # What web has to say of the rules.
+    notes: list[str] = field(default_factory=list)
     blobs: dict[str, bytes] = field(default_factory=dict)
     uploaded: list[str] = field(default_factory=list)
     caches: dict[str, bytes] = field(default_factory=dict)
-    # The keys of those that an agent asked for and had already.
+    # The keys of those that were asked for, and of those that the agent had already.
+    wanted: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     finished: dict[str, Any] | None = None
+    # The manifest of the build before, if that went well, and how many requests invited blobs.
+    previous: dict[str, Any] | None = None
+    invitations: int = 0
+    # What the agent that has the order told it by.
+    nonce: str | None = None
     violations: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -114,15 +133,31 @@ class FakeWeb:
 
     def content(self, path: str) -> bytes:
         """Return what the site has at `path`."""
-        return self.blobs[next(file["sha256"] for file in self.files if file["path"] == path)]
+        return self.part(next(file for file in self.files if file["path"] == path))
+
+    def part(self, listed: dict[str, Any]) -> bytes:
+        """Return a file or a variant, wherever the list says that it is."""
+        if "pack" not in listed:
+            return self.blobs[listed["sha256"]]
+        return self.blobs[listed["pack"]][listed["start"] :][: listed["size"]]
 
     def next_attempt(self, order: dict[str, Any] | None = None) -> None:
         """Start anew with what outlives an attempt: blobs and caches."""
         self.order = order or self.order
+        if self.finished and self.finished["outcome"] == "built":
+            self.previous = {"files": {file["path"]: file for file in self.files}}
         self.lines, self.batches, self.source, self.files, self.uploaded = [], 0, None, [], []
-        self.finished = None
+        self.wanted = []
+        self.finished, self.nonce = None, None
 
-    def wait_for_line(self, text: str, timeout_s: float = 60) -> None:
+    def wait_for_cache(self, kind: str, timeout_s: float = 240) -> None:
+        """Wait until a cache whose key begins with `kind` was asked for."""
+        deadline = time.monotonic() + timeout_s
+        while not any(key.startswith(kind) for key in self.wanted):
+            assert time.monotonic() < deadline, f"no {kind} was asked for, but {self.wanted}"
+            time.sleep(0.05)
+
+    def wait_for_line(self, text: str, timeout_s: float = 240) -> None:
         """Wait until a line of the log contains `text`."""
         deadline = time.monotonic() + timeout_s
         while text not in self.log:
@@ -150,6 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
         prefix = f"/agent/attempts/{ATTEMPT}"
         kind, _, rest = self.path.removeprefix(prefix).lstrip("/").partition("/")
         body = self._body()
+        if not kind:
+            self._check_nonce()
         if body is None or not self.path.startswith(prefix) or self._fault(kind or "order"):
             return
         if not self._authorized(kind):
@@ -162,9 +199,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, kind: str, rest: str, body: bytes) -> None:
         if self.web.finished is not None and kind != "cache":
-            self.web.violations.append(f"{self.command} {self.path} after the end")
+            # What the build before left is asked for meanwhile; one that fails at once does not wait for it.
+            if kind != "previous":
+                self.web.violations.append(f"{self.command} {self.path} after the end")
             self._error(409, "ATTEMPT_ENDED")
-        elif kind in ("blobs", "cache"):
+        elif kind in ("blobs", "cache") and self.command != "POST":
             getattr(self, f"_{self.command.lower()}_{kind}")(rest, body)
         else:
             getattr(self, f"_{kind}")(json.loads(body) if body else {})
@@ -195,12 +234,25 @@ class _Handler(BaseHTTPRequestHandler):
         self._json(200, {})
 
     def _files(self, body: Any) -> None:
-        self.web.files = body["files"]
-        hashes = [file["sha256"] for file in body["files"]]
-        hashes += [part["sha256"] for file in body["files"] for part in file["encodings"].values()]
+        self.web.files, self.web.rules = body["files"], body["rules"]
+        parts = [part for file in body["files"] for part in (file, *file["encodings"].values())]
+        hashes = [part.get("pack") or part["sha256"] for part in parts]
         lacking = [name for name in dict.fromkeys(hashes) if name not in self.web.blobs]
+        self._json(200, {"uploads": self._uploads(lacking), "notes": self.web.notes})
+
+    def _blobs(self, body: Any) -> None:
+        self.web.invitations += 1
+        self._json(200, {"uploads": self._uploads([blob["sha256"] for blob in body["blobs"]])})
+
+    def _uploads(self, names: list[str]) -> list[dict[str, Any]]:
         url = f"{self.web.url}/agent/attempts/{ATTEMPT}/blobs/"
-        self._json(200, {"uploads": [{"sha256": name, "url": url + name, "headers": {}} for name in lacking]})
+        return [{"sha256": name, "url": url + name, "headers": {}} for name in names]
+
+    def _previous(self, body: Any) -> None:
+        if self.web.previous is None:
+            self._error(404, "NOT_FOUND")
+        else:
+            self._json(200, self.web.previous)
 
     def _put_blobs(self, name: str, body: bytes) -> None:
         if hashlib.sha256(body).hexdigest() != name:
@@ -212,6 +264,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._json(201, {})
 
     def _get_cache(self, key: str, body: bytes) -> None:
+        if not key:
+            modules = [saved for saved in self.web.caches if saved.startswith("modules-")]
+            self._json(200, {"likely": modules[-1] if modules else None})
+            return
+        self.web.wanted.append(key)
         if key not in self.web.caches:
             self._error(404, "NOT_FOUND")
             return
@@ -225,6 +282,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _put_cache(self, key: str, body: bytes) -> None:
         if not CACHE_KEY.fullmatch(key):
             self.web.violations.append(f"a cache key {key!r}")
+        self.web.caches.pop(key, None)
         self.web.caches[key] = body
         self._send(204, b"", tag=hashlib.sha256(body).hexdigest())
 
@@ -240,6 +298,12 @@ class _Handler(BaseHTTPRequestHandler):
         if given != f"Bearer {expected}":
             self.web.violations.append(f"{self.command} {self.path} with {given!r}")
         return given == f"Bearer {expected}"
+
+    def _check_nonce(self) -> None:
+        nonce = self.headers.get("Autostack-Nonce")
+        if not nonce or self.web.nonce not in (None, nonce):
+            self.web.violations.append(f"the order asked for with the nonce {nonce!r} after {self.web.nonce!r}")
+        self.web.nonce = nonce
 
     def _fault(self, kind: str) -> bool:
         faults = self.web.faults
@@ -309,4 +373,4 @@ def fake_web(order: dict[str, Any]) -> Iterator[FakeWeb]:
         server.shutdown()
         server.server_close()
         thread.join()
-    assert web.violations == []
+    assert web.violations == [], web.violations

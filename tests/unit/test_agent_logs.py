@@ -81,7 +81,7 @@ def test_the_times_of_lines_go_on_from_what_has_elapsed() -> None:
     log = Log(lines.append, Masker({}), max_line_bytes=100, max_log_bytes=1000, elapsed_ms=5_000)
     log.line("first\nsecond")
     assert [line.text for line in lines] == ["first", "second"]
-    assert all(5_000 <= line.elapsed_ms < 6_000 for line in lines)
+    assert all(5_000 <= line.elapsed_ms < 60_000 for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -146,3 +146,12 @@ def test_a_folder_nested_deeper_than_a_path_can_name_is_not_kept(shelf: Shelf, t
     finally:
         # Python's own rmtree, with which pytest would clear it away, cannot.
         remove_tree(deep)
+
+
+def test_one_folder_may_be_less_than_all_together(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf", MB, MB // 4)
+    shelve(shelf, tmp_path, ONE, size=MB // 8)
+    assert shelf.takes(next((tmp_path / "shelf").glob("*/*")))
+    shelve(shelf, tmp_path, TWO, size=MB // 2)
+    assert shelf.tags(KEY) == [ONE]
+    assert not shelf.takes(tmp_path / "none")

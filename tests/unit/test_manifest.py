@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 
 import pytest
 
 from autostack.sites import keys
-from autostack.sites.manifest import Blob, Manifest, ManifestInvalid, content_type, is_asset, is_content_hashed
+from autostack.sites.manifest import (
+    Blob,
+    Manifest,
+    ManifestInvalid,
+    Summary,
+    content_type,
+    hashes_in,
+    is_asset,
+    is_content_hashed,
+    summarize,
+)
 from autostack.sites.routes import Route, RouteInvalid
+from autostack.sites.rules.model import Rules
+from autostack.sites.stored import read_stored
 
 PROJECT, DEPLOYMENT = str(uuid.uuid4()), str(uuid.uuid4())
-A, B = "a" * 64, "b" * 64
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+PAGE = {"type": "text/html; charset=utf-8", "size": 3, "sha256": A}
 
 
 def manifest_json(**changes: object) -> bytes:
-    page = {"type": "text/html; charset=utf-8", "size": 3, "sha256": A, "encodings": {"br": {"sha256": B, "size": 2}}}
+    page = {**PAGE, "encodings": {"br": {"sha256": B, "size": 2}}}
     whole = {"version": 1, "projectId": PROJECT, "deploymentId": DEPLOYMENT, "files": {"/index.html": page}}
     return json.dumps(whole | changes).encode()
 
@@ -30,6 +44,41 @@ def test_a_manifest_survives_the_store():
     assert json.loads(manifest.to_json())["projectId"] == PROJECT
 
 
+def test_what_is_packed_needs_its_pack_in_the_store_and_says_where_in_it_it_is():
+    packed = {"sha256": B, "size": 2, "pack": C, "start": 7}
+    data = manifest_json(files={"/index.html": {**PAGE, "encodings": {"br": packed}}})
+    manifest = Manifest.from_json(data)
+    assert manifest.files["/index.html"].encodings == {"br": Blob(B, 2, C, 7)}
+    assert manifest.hashes() == hashes_in(manifest.to_json()) == {A, C}
+    assert json.loads(manifest.to_json())["files"]["/index.html"]["encodings"] == {"br": packed}
+    assert read_stored(manifest.to_json()).files["/index.html"].encodings["br"].start == 7
+
+
+def test_a_file_may_itself_be_in_a_pack():
+    packed = {**PAGE, "pack": C, "start": 7}
+    manifest = Manifest.from_json(manifest_json(files={"/index.html": packed}))
+    assert manifest.files["/index.html"].identity == Blob(A, 3, C, 7)
+    assert manifest.hashes() == hashes_in(manifest.to_json()) == {C}
+    assert read_stored(manifest.to_json()).files["/index.html"] == manifest.files["/index.html"]
+    with pytest.raises(ManifestInvalid, match=r"index\.html.*a pack, a start"):
+        Manifest.from_json(manifest_json(files={"/index.html": {**PAGE, "pack": C}}))
+
+
+def test_a_summary_has_what_a_publisher_needs_of_a_stored_manifest():
+    data = Manifest.from_json(manifest_json()).to_json()
+    assert summarize(data) == Summary({A, B}, file_count=1, total_bytes=3)
+    for broken in (b"", b"{}", b'{"files": {"/a": {"size": 1}}}'):
+        with pytest.raises(ManifestInvalid):
+            summarize(broken)
+
+
+@pytest.mark.parametrize("change", [{"start": None}, {"pack": None}, {"start": -1}, {"pack": "../x"}, {"size": 10**7}])
+def test_a_place_in_a_pack_is_whole_and_small(change):
+    packed = {"sha256": B, "size": 2, "pack": C, "start": 7} | change
+    with pytest.raises(ManifestInvalid, match=r"index\.html.*br"):
+        Manifest.from_json(manifest_json(files={"/index.html": {**PAGE, "encodings": {"br": packed}}}))
+
+
 @pytest.mark.parametrize(
     "path",
     ["", "/", "x", "//x", "/x/", "/a//b", "/../x", "/a/..", "/a/./b", "/a\0b", "/" + "x" * 4096],
@@ -40,7 +89,7 @@ def test_a_path_has_one_spelling_and_stays_inside(path):
         Manifest.from_json(manifest_json(files={path: page}))
 
 
-@pytest.mark.parametrize(
+BROKEN = pytest.mark.parametrize(
     "change",
     [
         {"version": 2},
@@ -51,12 +100,55 @@ def test_a_path_has_one_spelling_and_stays_inside(path):
         {"files": {"/a": {"type": "text/html", "size": 1, "sha256": "../" + A}}},
         {"files": {"/a": {"type": "text/html", "size": 1, "sha256": A, "encodings": {"lzma": {}}}}},
         {"surprise": 1},
+        {"rules": {"redirects": 1}},
     ],
 )
+
+
+@BROKEN
 def test_a_manifest_that_breaks_a_rule_is_refused_with_one_line(change):
     with pytest.raises(ManifestInvalid) as refusal:
         Manifest.from_json(manifest_json(**change))
     assert "\n" not in refusal.value.message
+
+
+def test_a_stored_manifest_says_the_same_and_is_read_file_by_file():
+    rules = Rules(clean_urls=True)
+    manifest = replace(Manifest.from_json(manifest_json()), fallback="spa", rules=rules)
+    stored = read_stored(manifest.to_json())
+    assert dict(stored.files) == manifest.files
+    assert list(stored.files) == ["/index.html"]
+    assert "/index.html" in stored.files
+    assert "/other.html" not in stored.files
+    assert stored.files.get("/other.html") is None
+    assert replace(stored, files=manifest.files) == manifest
+    assert read_stored(manifest_json()).rules == Rules()
+
+
+@BROKEN
+def test_what_breaks_a_rule_in_a_stored_manifest_is_refused_when_it_is_used(change):
+    with pytest.raises(ManifestInvalid) as refusal:
+        [file.type for file in keys_checked(read_stored(manifest_json(**change))).files.values()]
+    assert "\n" not in refusal.value.message
+
+
+def keys_checked(manifest: Manifest) -> Manifest:
+    """Use a manifest's ids as all do that fetch what it names."""
+    try:
+        keys.manifest(manifest.project_id, manifest.deployment_id)
+    except ValueError as error:
+        raise ManifestInvalid(str(error)) from None
+    return manifest
+
+
+@pytest.mark.parametrize("length", [1, 7, 300])
+def test_what_a_power_cut_left_of_a_stored_manifest_is_refused(length):
+    whole = manifest_json()
+    for start in range(1, len(whole) - length):
+        with pytest.raises(ManifestInvalid):
+            read_stored(whole[:start] + b"\0" * length + whole[start + length :])
+        with pytest.raises(ManifestInvalid):
+            read_stored(whole[:start])
 
 
 def test_what_is_no_json_is_refused():

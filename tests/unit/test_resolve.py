@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autostack.proxy.resolve import BadPath, Nothing, Redirect, Role, Serve, decode_path, resolve
+from autostack.sites.rules.match import Visit
 from tests.sites import make_manifest
 
 
 def decide(paths: list[str], path: str, takes_html: bool = True, fallback: str = "auto") -> object:
     """Return `(path, role)` of what is served, a redirect's target, or None."""
-    match resolve(make_manifest(paths, fallback), path, takes_html):
+    match resolve(make_manifest(paths, fallback), Visit(path), takes_html):
         case Serve(served, _, role):
             return served, role
         case Redirect(location):

@@ -5,11 +5,16 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from autostack.proxy.messages import Request, Response
-from autostack.proxy.negotiation import choose_encoding, parse_range, takes_html
-from autostack.proxy.respond import IMMUTABLE, NO_STORE, REVALIDATE, Plan, respond
+from autostack.proxy.messages import Request, Response, Tally
+from autostack.proxy.negotiation import Unsatisfiable, parse_ranges, read_accepts, takes_html
+from autostack.proxy.own_headers import Extras
+from autostack.proxy.resolve import Nothing, Role, Serve, resolve
+from autostack.proxy.respond import IMMUTABLE, NO_STORE, REVALIDATE, Plan, prepare, respond
 from autostack.sites.manifest import Manifest
+from autostack.sites.rules.match import Visit
 from tests.sites import make_file
 
 PAGE = b"<h1>page</h1>" * 50
@@ -32,11 +37,15 @@ class Answered:
     def __init__(self, target: str, method: str = "GET", is_preview: bool = False, **headers: str) -> None:
         path, _, query = target.encode().partition(b"?")
         given = {name.replace("_", "-").encode(): value.encode("latin-1") for name, value in headers.items()}
-        answer = respond(Request(method.encode(), path, query, "site.localhost", given), MANIFEST, is_preview)
+        accepts = read_accepts(given.get(b"accept-encoding"), given.get(b"accept"))
+        decision = resolve(MANIFEST, Visit(path.decode()), accepts.html)
+        request = Request(method.encode(), path, query, "site.localhost", given)
+        answer = respond(request, prepare(decision, accepts, is_preview))
         first, *lines = answer.head.decode().rstrip("\r\n").split("\r\n")
         self.status = int(first.split()[1])
         self.headers = dict(line.split(": ", 1) for line in lines)
-        self.part = (answer.part.start, answer.part.end) if isinstance(answer, Plan) else None
+        self.parts = answer.parts if isinstance(answer, Plan) else None
+        self.seams = answer.seams if isinstance(answer, Plan) else None
         self.blob = answer.blob if isinstance(answer, Plan) else None
         self.body = answer.body if isinstance(answer, Response) else None
 
@@ -116,7 +125,7 @@ def test_conditions_are_taken_in_their_order(method, headers, status):
         assert answer.headers["ETag"] == ETAG
         assert answer.headers["Cache-Control"] == REVALIDATE
         assert "Content-Length" not in answer.headers
-        assert answer.part is None
+        assert answer.parts is None
 
 
 def test_each_encoding_has_a_tag_of_its_own():
@@ -129,7 +138,7 @@ def test_each_encoding_has_a_tag_of_its_own():
 def test_head_is_get_without_the_body():
     get, head = Answered("/", accept_encoding="br"), Answered("/", "HEAD", accept_encoding="br")
     assert head.headers == get.headers
-    assert head.part is None
+    assert head.parts is None
     assert head.body == b""
     assert Answered("/nothing.js", "HEAD").headers == Answered("/nothing.js").headers
     assert Answered("/nothing.js", "HEAD").body == b""
@@ -145,25 +154,81 @@ def test_head_is_get_without_the_body():
         ("bytes=5-99", 206, (5, 10), "bytes 5-9/10"),
         ("bytes=-3", 206, (7, 10), "bytes 7-9/10"),
         ("bytes=-99", 206, (0, 10), "bytes 0-9/10"),
+        ("BYTES=0-0", 206, (0, 1), "bytes 0-0/10"),
+        ("bytes=, 0-0 ,,", 206, (0, 1), "bytes 0-0/10"),
+        ("bytes=0-0,10-", 206, (0, 1), "bytes 0-0/10"),
         ("bytes=10-", 416, None, "bytes */10"),
         ("bytes=10-12", 416, None, "bytes */10"),
+        ("bytes=10-12,11-", 416, None, "bytes */10"),
         ("bytes=-0", 416, None, "bytes */10"),
-        ("bytes=4-2", 200, (0, 10), None),
-        ("bytes=0-1,3-4", 200, (0, 10), None),
-        ("bytes=", 200, (0, 10), None),
-        ("bytes=-", 200, (0, 10), None),
-        ("bytes=a-b", 200, (0, 10), None),
-        ("lines=0-1", 200, (0, 10), None),
-        ("bytes=99999999999999999999-", 200, (0, 10), None),
+        ("bytes=4-2", 200, None, None),
+        ("bytes=0-1,4-2", 200, None, None),
+        ("bytes=", 200, None, None),
+        ("bytes=-", 200, None, None),
+        ("bytes=a-b", 200, None, None),
+        ("lines=0-1", 200, None, None),
+        ("bytes=99999999999999999999-", 200, None, None),
     ],
 )
 def test_one_range_is_answered_and_what_is_none_is_ignored(value, status, part, content_range):
     answer = Answered("/plain.txt", range=value)
-    assert (answer.status, answer.part) == (status, part)
+    assert (answer.status, answer.parts or None) == (status, part and (part,))
     assert answer.headers.get("Content-Range") == content_range
     if status == 206:
         assert answer.headers["Content-Length"] == str(part[1] - part[0])
         assert answer.headers["ETag"] == ETAG
+
+
+def test_several_ranges_come_in_their_order_each_with_its_own_headers():
+    answer = Answered("/plain.txt", range="bytes=5-6, 0-1, -1")
+    assert answer.status == 206
+    assert answer.parts == ((5, 7), (0, 2), (9, 10))
+    mark, boundary = answer.headers["Content-Type"].split("; boundary=")
+    assert mark == "multipart/byteranges"
+    assert "Content-Range" not in answer.headers
+    first, *_, last = answer.seams
+    head = f"--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Range: bytes 5-6/10\r\n\r\n"
+    assert first == head.encode()
+    assert last == f"\r\n--{boundary}--\r\n".encode()
+    assert int(answer.headers["Content-Length"]) == sum(map(len, answer.seams)) + 2 + 2 + 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "0-1,1-2",
+        "0-,0-",
+        "0-4,-997",
+        ",".join(f"{2 * number}-{2 * number}" for number in range(17)),
+        "0-0" + "," * 40,
+    ],
+)
+def test_ranges_that_overlap_or_are_many_get_the_whole(value):
+    assert parse_ranges(f"bytes={value}", 1000) == ()
+
+
+@given(
+    size=st.integers(1, 50),
+    bounds=st.lists(st.tuples(st.none() | st.integers(0, 60), st.none() | st.integers(0, 60)), min_size=1, max_size=6),
+)
+def test_ranges_are_the_bytes_that_a_slow_reading_of_the_rfc_gives(size, bounds):
+    header = "bytes=" + ",".join("-".join("" if one is None else str(one) for one in pair) for pair in bounds)
+    content = list(range(size))
+    expected = []
+    for first, last in bounds:
+        if (first is None and last is None) or (first is not None and last is not None and last < first):
+            assert parse_ranges(header, size) == ()
+            return
+        chosen = content[-last:] if first is None and last else content[first : None if last is None else last + 1]
+        expected.append(chosen if first is not None or last else [])
+    wanted = [part for part in expected if part]
+    if not wanted:
+        with pytest.raises(Unsatisfiable):
+            parse_ranges(header, size)
+    elif len({byte for part in wanted for byte in part}) < sum(map(len, wanted)):
+        assert parse_ranges(header, size) == ()
+    else:
+        assert [content[part.start : part.end] for part in parse_ranges(header, size)] == wanted
 
 
 def test_a_range_of_an_empty_file_cannot_be_satisfied():
@@ -217,12 +282,25 @@ def test_ranges_are_of_the_plain_file():
     ],
 )
 def test_the_client_prefers_and_the_server_breaks_ties(header, chosen):
-    assert choose_encoding(header, frozenset({"zstd", "br", "gzip"})) == chosen
+    assert read_accepts(header.encode(), None).choose({"zstd", "br", "gzip"}) == chosen
 
 
 def test_an_encoding_that_was_not_made_is_not_chosen():
-    assert choose_encoding("zstd, gzip", frozenset({"br"})) is None
-    assert choose_encoding("zstd, br;q=0.1", frozenset({"br"})) == "br"
+    assert read_accepts(b"zstd, gzip", None).choose({"br"}) is None
+    assert read_accepts(b"zstd, br;q=0.1", None).choose({"br"}) == "br"
+
+
+def test_headers_that_mean_the_same_are_the_same():
+    browser = read_accepts(b"gzip, deflate, br, zstd", b"text/html,*/*;q=0.8")
+    assert read_accepts(b"zstd, br, gzip", b"*/*") is browser
+    assert read_accepts(b"zstd, br, gzip", b"image/png") is not browser
+    assert read_accepts(b"br, gzip", b"*/*") is not browser
+
+
+def test_a_header_longer_than_any_browser_sends_is_not_read():
+    nothing = read_accepts(None, None)
+    assert read_accepts(b"br," + b"a," * 600, b"image/png," + b"a/a," * 300) is nothing
+    assert read_accepts(b"br," + b"a," * 500, None).choose({"br"}) == "br"
 
 
 @pytest.mark.parametrize(
@@ -243,12 +321,53 @@ def test_accept_tells_whether_a_page_will_do(accept, takes):
     assert takes_html(accept) is takes
 
 
-def test_parse_range_counts_from_the_end():
-    part = parse_range("bytes=-1", 5)
-    assert part is not None
-    assert (part.start, part.end) == (4, 5)
+def test_a_412_is_kept_by_nobody_however_long_its_file_is():
+    answer = Answered("/assets/app-BqX3zK1d.js", if_match='"x"')
+    assert (answer.status, answer.headers["Cache-Control"]) == (412, NO_STORE)
+    kept = Extras({"CDN-Cache-Control": ("max-age=3600",), "Expires": ("Thu, 01 Jan 2099 00:00:00 GMT",)})
+    prepared = prepare(Serve("/plain.txt", FILES["/plain.txt"]), read_accepts(None, None), False, kept)
+    assert b"CDN-Cache-Control" in prepared.head
+    refused = respond(Request(b"GET", b"/plain.txt", b"", "site.localhost", {b"if-match": b'"x"'}), prepared)
+    assert b"CDN-" not in refused.head
+    assert b"Expires" not in refused.head
 
 
-@pytest.mark.parametrize("target", ["/%2e%2e/x", "/%00", "/%c0%ae", "/..%2f"])
-def test_a_path_without_meaning_is_400(target):
-    assert Answered(target).status == 400
+@pytest.mark.parametrize(
+    "name", ["Cache-Control", "CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control", "expires"]
+)
+def test_that_nothing_is_there_is_kept_by_no_cdn_whatever_the_owner_says(name):
+    extras = Extras({name: ("public, max-age=3600",)})
+    for decision in (Serve("/a/404.html", FILES["/a/404.html"], Role.NOT_FOUND), Nothing()):
+        lines = prepare(decision, read_accepts(None, None), False, extras).head.decode().lower().split("\r\n")
+        assert "cache-control: no-store" in lines
+        assert not any("max-age" in line for line in lines)
+
+
+def test_who_has_it_already_is_counted_apart_from_who_gets_it():
+    prepared = prepare(Serve("/plain.txt", FILES["/plain.txt"]), read_accepts(None, None), False)
+    prepared.tally = Tally("project", False, b"/plain.txt", False, b"200", times=5, sent_bytes=500)
+    start, tally = prepared.unchanged
+    assert start.startswith(b"HTTP/1.1 304 ")
+    assert tally is not None
+    assert (tally.path, tally.status, tally.times, tally.sent_bytes) == (b"/plain.txt", b"304", 0, 0)
+    assert prepared.unchanged[1] is tally
+    assert prepared.tally.times == 5
+
+
+@pytest.mark.parametrize("header", ["lines=1-2", "bytes=x-", "bytes", "bytes=5-2"])
+def test_a_range_without_sense_changes_nothing(header):
+    asked = {"accept_encoding": "br", "range": header}
+    assert Answered("/", **asked).headers == Answered("/", accept_encoding="br").headers
+    assert Answered("/", if_none_match=BR_ETAG, **asked).status == 304
+
+
+def test_a_range_past_the_end_has_the_headers_of_the_file_but_is_not_kept():
+    answer = Answered("/plain.txt", is_preview=True, range="bytes=10-")
+    expected = {
+        "Content-Range": "bytes */10",
+        "Cache-Control": NO_STORE,
+        "X-Robots-Tag": "noindex",
+        "Accept-Ranges": "bytes",
+    }
+    assert answer.status == 416
+    assert expected.items() <= answer.headers.items()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from autostack.ecs_settings import TaskSize
 from autostack.errors import ConfigurationError
-from autostack.settings import Settings, is_shared_domain, load_settings, parse_duration
+from autostack.setting_values import parse_duration
+from autostack.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 ALIASES = {str(field.alias) for field in Settings.model_fields.values()}
@@ -87,6 +89,24 @@ def test_hosts_are_separated_by_commas_or_spaces(monkeypatch):
     assert load_settings().repo_hosts_allowed == {"git.example:3000", "127.0.0.1", "gitea.local"}
 
 
+def test_what_builds_may_reach_are_hosts_and_networks(monkeypatch):
+    monkeypatch.setenv("EGRESS_ALLOWED", "Registry.internal:4873, 10.1.0.0/16")
+    assert load_settings().egress_allowed == {"registry.internal:4873", "10.1.0.0/16"}
+    monkeypatch.setenv("EGRESS_ALLOWED", "https://registry.internal")
+    with pytest.raises(ConfigurationError, match="EGRESS_ALLOWED"):
+        load_settings()
+
+
+def test_the_ports_that_builds_reach_are_a_few_and_none_of_mail(monkeypatch):
+    assert load_settings().egress_ports == {22, 80, 443}
+    monkeypatch.setenv("EGRESS_PORTS", "443, 8443 587")
+    assert load_settings().egress_ports == {443, 8443, 587}
+    for wrong in ("0", "65536", "https", ",".join(map(str, range(1, 102)))):
+        monkeypatch.setenv("EGRESS_PORTS", wrong)
+        with pytest.raises(ConfigurationError, match="EGRESS_PORTS"):
+            load_settings()
+
+
 def test_sites_have_the_proxys_port_in_development_and_none_in_production():
     assert load_settings(proxy_port=8081).site_url("blog") == "http://blog.localhost:8081"
     production = load_settings(
@@ -105,20 +125,6 @@ def test_development_secrets_are_made_once_and_for_the_owners_eyes(tmp_path):
     first = load_settings(data_dir=tmp_path).secret("secret_key")
     assert load_settings(data_dir=tmp_path).secret("secret_key") == first
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize(
-    ("app", "sites", "shared"),
-    [
-        ("https://autostack.example", "autostack.example", True),
-        ("https://autostack.example", "sites.autostack.example", True),
-        ("https://app.autostack.example", "autostack.example", True),
-        ("https://autostack.example", "autostack-sites.example", False),
-        ("http://localhost:8000", "localhost", False),
-    ],
-)
-def test_sites_under_the_dashboards_domain_are_noticed(app, sites, shared):
-    assert is_shared_domain(app, sites) is shared
 
 
 @pytest.mark.parametrize("name", ["github", "google"])
@@ -148,3 +154,29 @@ def test_githubs_api_is_where_github_has_it(given, api):
 def test_in_production_providers_are_asked_over_https_only(name):
     with pytest.raises(ConfigurationError, match=f"{name.upper()} must begin with https"):
         load_settings(environment="production", app_url="https://x.example", **SECRETS, **{name: "http://git.example"})
+
+
+def test_builds_on_ecs_need_the_names_of_what_runs_them():
+    with pytest.raises(ConfigurationError, match="ECS_SUBNETS, ECS_SECURITY_GROUPS must be set where BUILD_EXECUTOR"):
+        load_settings(build_executor="ecs", ecs_cluster="c", ecs_task_definition="t")
+
+
+def test_sizes_of_tasks_are_told_by_the_size_of_the_last_site(monkeypatch):
+    monkeypatch.setenv("ECS_SIZES", "100=2048/8192/50, 512/2048")
+    assert load_settings().ecs_sizes == (TaskSize(0, 512, 2048), TaskSize(100, 2048, 8192, 50))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "large", "1000/4096", "5=1024/4096", "1024", "1024/512", "2048/8000", "1024/4096/19", "1024/4096/201"]
+)
+def test_what_is_no_size_of_a_task_is_refused(text):
+    with pytest.raises(ConfigurationError, match="must be sizes such as"):
+        load_settings(ecs_sizes=text)
+
+
+def test_projects_are_tidied_up_once_a_minute_at_most(monkeypatch):
+    monkeypatch.setenv("GC_INTERVAL", "1m")
+    assert load_settings().gc_interval_s == 60
+    monkeypatch.setenv("GC_INTERVAL", "59s")
+    with pytest.raises(ConfigurationError, match="GC_INTERVAL: Input should be greater"):
+        load_settings()

@@ -15,10 +15,15 @@ from flask_wtf.csrf import CSRFProtect
 from sqlalchemy.orm import configure_mappers
 
 from autostack.accounts.models import User, UserPreferences
+from autostack.analytics.service import Stats
 from autostack.builds import models as _build_models
-from autostack.deployments.models import Deployment, DeploymentStage
+from autostack.dashboard.schemas import StatsOut
+from autostack.deployments.models import Deployment, DeploymentDraft, DeploymentStage
 from autostack.deployments.status import StageStatus, Status
+from autostack.domains.models import Domain
+from autostack.domains.names import Record
 from autostack.errors import ConfigurationError
+from autostack.paging import Page
 from autostack.projects.models import Project
 from autostack.static import vendor
 from autostack.status import models as _status_models
@@ -28,6 +33,8 @@ del _build_models, _status_models
 configure_mappers()
 
 TEMPLATES = sorted((templating.PACKAGE / "templates").rglob("*.html"))
+NOW = datetime.now(UTC)
+STATS = StatsOut.of(Stats(24, 3, 8, 1, 96.0, -2.0, 144.0, -18.0))
 HOSTILE = "\"'><script>alert(1)</script>"
 # Text, and the ground that it stands on.
 READABLE = 4.5
@@ -67,6 +74,7 @@ def a_deployment(project: Project, status: Status = Status.SUCCESS) -> Deploymen
     now = datetime.now(UTC)
     return Deployment(
         id=uuid.uuid4(),
+        sequence=2,
         project=project,
         project_id=project.id,
         user=project.user,
@@ -92,11 +100,34 @@ def detail(deployment: Deployment, **context: Any) -> str:
         "immutable_url": "http://site-a7f8c9d0.localhost:8080",
         "stages": [],
         "log_lines": [],
+        "newest_line": 501,
         "can_cancel": not deployment.state.is_final,
         "can_promote": False,
         "is_live": False,
     }
     return page("deployments/detail.html", deployment.user, deployment=deployment, **{**given, **context})
+
+
+def a_draft(project: Project) -> dict[str, Any]:
+    """What the wizard's pages show of one, with hostile words from a repository and its owner."""
+    draft = DeploymentDraft(
+        id=uuid.uuid4(), repository=project.repository, default_branch=HOSTILE, branches=[HOSTILE], form={}
+    )
+    detected = {"title": HOSTILE, "install_command": HOSTILE, "build_command": HOSTILE, "output_dir": HOSTILE}
+    rows = [{"id": HOSTILE, "name": HOSTILE, "preview": HOSTILE}]
+    return {"draft": draft, "rows": rows, "detected": detected}
+
+
+def a_domain(project: Project) -> dict[str, Any]:
+    """What the page of domains shows of two, with hostile words wherever there are any of somebody's."""
+    other = Domain(id=uuid.uuid4(), project=project, name="example.com", status="active", checked_at=NOW)
+    domain = Domain(id=uuid.uuid4(), project=project, name=HOSTILE, status="pending", problem=HOSTILE)
+    domain.redirect_to = other
+    entries = [
+        {"domain": each, "records": [Record("TXT", HOSTILE, HOSTILE), Record("ALIAS", HOSTILE, HOSTILE)], "url": "/"}
+        for each in (domain, other)
+    ]
+    return {"domains": entries, "shown": str, "targets": ["example.com", "example.net"]}
 
 
 def every_page(alice: User, project: Project) -> dict[str, str]:
@@ -107,21 +138,50 @@ def every_page(alice: User, project: Project) -> dict[str, str]:
     filled = {"form": form, "errors": errors}
     urls = {project.id: "http://site.localhost:8080"}
     production = {"production_url": urls[project.id], "live_deployment": done}
-    shown = {"deployments": [done, queued], "addresses": {done.id: urls[project.id]}, "live": {done.id}}
+    shown = {"deployments": [done, queued], "addresses": {done.id: urls[project.id]}, "live": {project.id: 1}}
+    neighbours = {"newer": 30, "older": 21, "version": "1", "here": {}}
     filters = {"search": HOSTILE, "status": "all"}
-    pagination = {"page": 2, "pages": 3, "total": 25}
+    listed = {"latest": {project.id: done}, "live": {project.id: done.id}, "filters": filters}
+    listed |= {"pagination": Page([], 1, 2, 30).numbers()}
+    stored = {"names": [HOSTILE], "revealed": {HOSTILE: HOSTILE}}
+    address = {"url": urls[project.id], "branch": HOSTILE, "deployment": done}
     problem = {"status": 404, "title": "Not Found", "message": HOSTILE, "details": {HOSTILE: HOSTILE}}
     return {
         "login": page("accounts/login.html", alice, **filled),
         "signup": page("accounts/signup.html", alice, **filled),
-        "projects": page("projects/list.html", alice, projects=[project], urls=urls, latest={project.id: done}),
+        "projects": page("projects/list.html", alice, projects=[project], urls=urls, **listed),
         "new project": page("projects/new.html", alice, **filled),
         "project": page("projects/detail.html", alice, project=project, **shown, **production),
-        "settings": page("projects/settings.html", alice, project=project, env_names=[HOSTILE], **filled),
-        "deployments": page("deployments/list.html", alice, pagination=pagination, filters=filters, **shown),
-        "new deployment": page("deployments/new.html", alice, projects=[project], **filled),
+        "settings": page(
+            "projects/settings.html", alice, project=project, shown={"name": project.name}, **production, **filled
+        ),
+        "environment": page("projects/environment.html", alice, project=project, **stored, **production, **filled),
+        "domains": page(
+            "projects/domains.html",
+            alice,
+            project=project,
+            addresses=[address],
+            **a_domain(project),
+            **production,
+            **filled,
+        ),
+        "access": page("projects/access.html", alice, project=project, pending=2, **production, **filled),
+        "danger zone": page("projects/danger.html", alice, project=project, **production, **filled),
+        "project's deployments": page(
+            "projects/deployments.html", alice, project=project, **neighbours, kept={}, **shown, **production
+        ),
+        "dashboard": page("dashboard/index.html", alice, has_projects=True, connection=None, stats=STATS, **shown),
+        "deployments": page("deployments/list.html", alice, **neighbours, filters=filters, **shown),
+        "new deployment": page("wizard/repository.html", alice, projects=[project], draft=None, **filled),
+        "configuration": page("wizard/configure.html", alice, **a_draft(project), **filled),
+        "confirmation": page("wizard/confirm.html", alice, **a_draft(project), given=form, project=project),
         "deployment": detail(done, can_promote=True),
         "queued deployment": detail(queued),
+        "profile": page("settings/profile.html", alice, limit_mb=5, **filled),
+        "account": page("settings/account.html", alice, linked=set(), **filled),
+        "github": page("settings/github.html", alice, connection={"github_username": HOSTILE, "connected_at": NOW}),
+        "notifications": page("settings/notifications.html", alice, preferences=alice.preferences, sends_mail=True),
+        "appearance": page("settings/appearance.html", alice, preferences=alice.preferences),
         "error": render_template("errors/page.html", **problem),
         "problem": render_template("errors/_problem.html", **problem),
     }
@@ -169,11 +229,29 @@ def test_no_two_elements_of_a_page_share_an_id(app: Flask, alice: User, project:
         assert sorted(ids) == sorted(set(ids)), name
 
 
-def test_a_row_asks_for_itself_again_only_while_in_progress(app: Flask, project: Project) -> None:
+def test_a_table_asks_for_itself_again_by_itself_only_while_something_runs(app: Flask, project: Project) -> None:
     for status in Status:
-        deployment = a_deployment(project, status)
-        row = render_template("deployments/_row.html", deployment=deployment, addresses={}, live=set())
-        assert ("every 3s" in row) is not status.is_final
+        deployments = [a_deployment(project), a_deployment(project, status)]
+        table = render_template("deployments/_table.html", deployments=deployments, addresses={}, live={})
+        assert table.count("hx-get") == 1
+        assert ("every 3s" in table) is not status.is_final
+
+
+@pytest.mark.parametrize(("live", "offered"), [(None, "Promote"), (1, "Promote"), (3, "Roll back to this")])
+def test_going_back_to_what_is_older_than_production_is_called_so(
+    app: Flask, project: Project, live: int | None, offered: str
+) -> None:
+    shown = {project.id: live} if live else {}
+    row = render_template("deployments/_row.html", deployment=a_deployment(project), addresses={}, live=shown)
+    assert {"Promote", "Roll back to this"} & set(re.findall(r"<span>([^<]+)</span>", row)) == {offered}
+
+
+def test_what_production_shows_is_marked_and_can_be_neither_promoted_nor_deleted(app: Flask, project: Project) -> None:
+    deployment = a_deployment(project)
+    row = render_template("deployments/_row.html", deployment=deployment, addresses={}, live={project.id: 2})
+    assert "live-mark" in row
+    assert "/promote" not in row
+    assert "/delete" not in row
 
 
 def test_a_stage_that_has_not_ended_ticks(app: Flask) -> None:
@@ -195,22 +273,33 @@ def test_a_log_line_keeps_the_servers_colours_and_links_to_itself(app: Flask) ->
     assert '<span class="ansi-31">&lt;b&gt;</span>' in html
 
 
-def test_a_log_that_begins_in_the_middle_says_so_and_offers_the_whole(app: Flask, project: Project) -> None:
-    line = {"time": "[00:15]", "level": "info", "html": "x"}
-    cut = '<p class="log-cut">'
-
-    assert cut in detail(a_deployment(project), log_lines=[{**line, "seq": 501}]).split("<noscript>")[0]
-    assert cut not in detail(a_deployment(project), log_lines=[{**line, "seq": 1}]).split("<noscript>")[0]
+@pytest.mark.parametrize(("seq", "earlier", "later"), [(501, True, False), (1, False, True), (250, True, True)])
+def test_a_log_that_is_not_shown_whole_leads_to_the_rest(
+    app: Flask, project: Project, seq: int, earlier: bool, later: bool
+) -> None:
+    line = {"seq": seq, "time": "[00:15]", "level": "info", "html": "x"}
+    html = detail(a_deployment(project), log_lines=[line], newest_line=501)
+    for name, offered in (("earlier", earlier), ("later", later)):
+        [shown] = re.findall(rf'<p class="log-more"([^>]*)><a [^>]*data-log-{name}>', html)
+        assert ("hidden" not in shown) is offered
 
 
 def test_the_theme_is_in_the_first_byte_of_the_page(app: Flask, alice: User) -> None:
-    context = {"projects": [], "urls": {}, "latest": {}}
+    context = {
+        "projects": [],
+        "urls": {},
+        "latest": {},
+        "live": {},
+        "filters": {},
+        "pagination": Page([], 1, 1, 0).numbers(),
+    }
     assert '<html lang="en" data-theme="dark">' in page("projects/list.html", alice, **context)
 
     with app.test_request_context("/", headers={"Cookie": "theme=light"}):
-        assert '<html lang="en" data-theme="light">' in page("projects/list.html", alice, **context)
-    with app.test_request_context("/", headers={"Cookie": 'theme="><script>'}):
         assert '<html lang="en" data-theme="dark">' in page("projects/list.html", alice, **context)
+        assert '<html lang="en" data-theme="light">' in page("accounts/login.html", alice, form={}, errors={})
+    with app.test_request_context("/", headers={"Cookie": 'theme="><script>'}):
+        assert '<html lang="en" data-theme="system">' in page("accounts/login.html", alice, form={}, errors={})
 
 
 def test_flashed_messages_are_announced(app: Flask, alice: User) -> None:
@@ -235,12 +324,18 @@ def test_templates_hold_nothing_that_a_strict_policy_forbids(template: Path) -> 
 
 def test_the_vendored_files_are_those_that_templates_name(tmp_path: Path) -> None:
     vendor.main(tmp_path)
-    sources = "".join(template.read_text() for template in TEMPLATES)
+    # The navigation and the command palette name theirs in Python.
+    sources = "".join(file.read_text() for file in (*TEMPLATES, *(templating.PACKAGE / "web").glob("*.py")))
     named = set(re.findall(r'filename="vendor/([^"]+)"', sources)) | {
         f"icons/{name}.svg" for name in vendor.ICONS if f'"{name}"' in sources
     }
 
     assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.*")} == named
+
+
+def test_no_vendored_style_is_for_whatever_stands_beside_something(tmp_path: Path) -> None:
+    vendor.main(tmp_path)
+    assert re.findall(r"[^{}]*[+~] ?\*\s*[,{]", (tmp_path / vendor.STYLES).read_text()) == []
 
 
 def test_an_icon_that_is_not_vendored_says_what_to_do(app: Flask) -> None:

@@ -48,12 +48,13 @@ def test_an_access_token_says_what_the_spec_says_and_names_its_session(alice: Us
         "aud": "autostack",
     }
     assert claims["exp"] - claims["iat"] == LIFETIME_S
-    assert tokens.read(token, TokenType.ACCESS, SETTINGS) == tokens.Claims(alice.id, SESSION)
+    assert tokens.read(token, TokenType.ACCESS, SETTINGS) == tokens.Claims(alice.id, SESSION, claims["exp"])
 
 
 def test_a_refresh_token_carries_the_secret_and_is_no_access_token(alice: User) -> None:
     token = tokens.refresh_token(alice, SESSION, "secret", LIFETIME_S, SETTINGS)
-    assert tokens.read(token, TokenType.REFRESH, SETTINGS) == tokens.Claims(alice.id, SESSION, "secret")
+    claims = tokens.read(token, TokenType.REFRESH, SETTINGS)
+    assert (claims.user_id, claims.session_id, claims.secret) == (alice.id, SESSION, "secret")
     with pytest.raises(Unauthorized):
         tokens.read(token, TokenType.ACCESS, SETTINGS)
 
@@ -91,6 +92,22 @@ def test_one_secret_for_both_kinds_still_keeps_them_apart(alice: User, tmp_path:
 def test_a_token_that_is_wrong_in_any_way_is_refused(token: str) -> None:
     with pytest.raises(Unauthorized):
         tokens.read(token, TokenType.ACCESS, SETTINGS)
+
+
+def test_a_token_that_was_read_before_expires_all_the_same(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = tokens.access_token(alice, SESSION, LIFETIME_S, SETTINGS)
+    expires_at = tokens.read(token, TokenType.ACCESS, SETTINGS).expires_at
+    monkeypatch.setattr(time, "time", lambda: expires_at)
+    with pytest.raises(Unauthorized):
+        tokens.read(token, TokenType.ACCESS, SETTINGS)
+
+
+def test_a_token_that_was_read_before_is_worth_nothing_under_another_secret(alice: User, tmp_path: Path) -> None:
+    token = tokens.access_token(alice, SESSION, LIFETIME_S, SETTINGS)
+    tokens.read(token, TokenType.ACCESS, SETTINGS)
+    rotated = load_settings(jwt_secret=SECRET.upper(), refresh_token_secret=SECRET, data_dir=tmp_path)
+    with pytest.raises(Unauthorized):
+        tokens.read(token, TokenType.ACCESS, rotated)
 
 
 @given(st.text(max_size=200) | st.from_regex(r"\A[\w-]{0,40}\.[\w-]{0,40}\.[\w-]{0,40}\Z"))
