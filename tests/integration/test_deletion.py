@@ -80,6 +80,32 @@ def test_the_rows_of_a_project_leave_in_batches(app: Flask, api: Api, project: d
     assert stored(app) == EMPTY
 
 
+def test_lines_are_found_without_a_join_though_postgresql_believes_there_are_none(
+    app: Flask, api: Api, project: dict[str, Any]
+) -> None:
+    id = deploy(app, api, project)
+    with app.app_context():
+        db.session.execute(text("ANALYZE deployment_logs"))
+        db.session.commit()
+    say_much(app, id, deleted.LINES)
+    plans: list[str] = []
+
+    def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("DELETE FROM deployment_logs"):
+            plans.extend(line for (line,) in cursor.execute(f"EXPLAIN {statement}", parameters))
+
+    with app.app_context():
+        engine = db.engine
+    event.listen(engine, "before_cursor_execute", explain)
+    try:
+        assert api.delete(f"/api/projects/{project['id']}").status_code == 204
+        work_off(app)
+    finally:
+        event.remove(engine, "before_cursor_execute", explain)
+    assert any("Delete on deployment_logs" in line for line in plans)
+    assert not [line for line in plans if "Join" in line or "Nested Loop" in line]
+
+
 def test_a_job_leaves_what_is_too_much_for_it_to_the_next(
     app: Flask, api: Api, project: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
