@@ -64,7 +64,8 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Of 185 MB, and for slow tests only.
+# `test` is what each change waits for; `test-all` has whole products that are killed, and each kind of build, too.
+# Lighthouse is of 185 MB, and for slow tests only.
 tests/lighthouse/node_modules/.installed: tests/lighthouse/package.json tests/lighthouse/package-lock.json
 	npm ci --prefix tests/lighthouse --silent --no-fund --no-audit
 	touch $@

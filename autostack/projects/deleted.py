@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import Delete, Select, any_, delete, func, literal_column, select, text, update
+from sqlalchemy import ColumnElement, Delete, Select, any_, delete, func, literal_column, select, text, update
 
 from autostack.builds import left_over
 from autostack.deployments.models import Deployment, DeploymentLog
@@ -83,7 +83,7 @@ def _remove_batch(project_id: uuid.UUID) -> None:
 def _some_lines(deployment_ids: Sequence[uuid.UUID]) -> Delete:
     # By where they lie: any join would be planned by how many rows PostgreSQL believes there are, and where it has not
     # counted since a log grew, it compares each line with each.
-    ctid = literal_column("ctid")
+    ctid: ColumnElement[str] = literal_column("ctid")
     lie = select(ctid).select_from(_lines).where(_lines.c.deployment_id.in_(deployment_ids)).limit(LINES)
     return delete(_lines).where(ctid == any_(func.array(lie.scalar_subquery())))
 

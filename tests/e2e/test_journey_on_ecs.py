@@ -16,6 +16,8 @@ from tests.peers.ecs import EcsPeer, running_ecs
 from tests.s3 import S3Server
 from tests.stack import Stack, running_stack
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def ecs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EcsPeer]:
@@ -38,7 +40,6 @@ def test_a_plain_site_and_a_folder_of_a_monorepo_on_ecs(page: Page, git: GitServ
     plain_sites(page, git, folder)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_vite_and_react_app_from_sign_up_to_roll_back_on_ecs(page: Page, stack: Stack, git: GitServer, folder: Path):  # noqa: F811
     main_job(page, stack, git, folder)

@@ -9,6 +9,8 @@ import pytest
 from tests.git_server import GitServer, make_repository
 from tests.stack import Stack
 
+pytestmark = pytest.mark.slow
+
 APPS = Path(__file__).parent / "apps"
 
 

@@ -40,7 +40,7 @@ def paths(stack: Stack, git: GitServer, folder: Path) -> dict[str, str]:
     return every_path(good, bad, stack.begin_draft(EMAIL, git.url(LONG_NAME)), started)
 
 
-@pytest.fixture(scope="module", params=["light", "dark"])
+@pytest.fixture(scope="module", params=["light", pytest.param("dark", marks=pytest.mark.slow)])
 def visitor(request: pytest.FixtureRequest, chromium: Browser, stack: Stack, paths: dict[str, str]) -> Iterator[Page]:
     """A signed-in tab of somebody whose system is light or dark."""
     base = f"http://localhost:{stack.port}"

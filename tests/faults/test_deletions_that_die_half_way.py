@@ -8,10 +8,13 @@ import threading
 import httpx2
 import psutil
 import psycopg
+import pytest
 
 from tests.faults.watching import environment_of, wait_for
 from tests.processes import kill
 from tests.stack import PASSWORD
+
+pytestmark = pytest.mark.slow
 
 NAMED = "{}@example.com"
 

@@ -7,12 +7,15 @@ import signal
 import uuid
 from pathlib import Path
 
+import pytest
+
 from autostack.builds import service
 from autostack.deployments import jobs
 from tests.builders import Agent, build, open_agent
 from tests.faults.watching import ENDLESS, agents, attempts, building, wait_for
 
 
+@pytest.mark.slow
 def test_f05_an_orphan_that_wakes_up_after_its_retry_went_live_changes_nothing(stack, database, slow_repository):
     url, repository = slow_repository("the orphan's")
     deployment = stack.deploy(url, envVars=ENDLESS)
@@ -32,6 +35,7 @@ def test_f05_an_orphan_that_wakes_up_after_its_retry_went_live_changes_nothing(s
     assert [path.name for path in (stack.data_dir / "builds").iterdir()] == []
 
 
+@pytest.mark.slow
 def test_f05_an_orphan_that_wakes_up_while_its_retry_builds_is_stopped(stack, database, slow_repository):
     url, repository = slow_repository("the orphan's")
     deployment = stack.deploy(url, envVars=ENDLESS)

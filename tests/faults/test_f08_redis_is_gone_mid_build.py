@@ -18,6 +18,8 @@ from tests.faults.watching import attempts, building, environment_of, wait_for
 from tests.s3 import free_port
 from tests.stack import running_stack
 
+pytestmark = pytest.mark.slow
+
 GONE_S = 30
 # RQ's workers speak to Redis every 30 s while a job goes on: the longer builds go on beyond that.
 SHORT_S, LONG_S = 10, 40
@@ -68,11 +70,7 @@ def _stall(chaos):
 
 @pytest.mark.parametrize(
     ("away", "seconds"),
-    [
-        (_stall, SHORT_S),
-        pytest.param(_refuse, LONG_S, marks=pytest.mark.slow),
-        pytest.param(_stall, LONG_S, marks=pytest.mark.slow),
-    ],
+    [(_stall, SHORT_S), (_refuse, LONG_S), (_stall, LONG_S)],
 )
 def test_f08_a_build_outlives_redis(stack, chaos, slow_repository, away, seconds):
     url, _ = slow_repository(away.__name__)

@@ -10,6 +10,8 @@ import pytest
 
 from tests.faults.watching import attempts, building, ended_in_spite, environment_of, postgres, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def answers(stack):
     try:

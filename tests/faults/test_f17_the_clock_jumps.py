@@ -15,6 +15,8 @@ from rq.registry import clean_registries
 from tests.faults.watching import ENDLESS, attempts, building, user_processes, wait_for
 from tests.stack import running_stack
 
+pytestmark = pytest.mark.slow
+
 # One more than there are builders.
 BUILDS = (ENDLESS, ENDLESS, "SECONDS=0")
 SWEEPS = 3

@@ -14,6 +14,8 @@ from tests.faults.watching import attempts, wait_for
 from tests.git_server import make_repository
 from tests.processes import below_no_other, kill
 
+pytestmark = pytest.mark.slow
+
 CRASHES = 8
 CRASHES_OF_THE_PUBLISHER = 3
 # How many times as late as a promotion takes the latest kills come.

@@ -14,6 +14,8 @@ from simple_websocket import Client, ConnectionClosed
 from tests.git_server import make_repository
 from tests.stack import PASSWORD, running_stack
 
+pytestmark = pytest.mark.slow
+
 MAX_LINE_CHARACTERS = 10_100
 MAX_LOG_MB = 1
 # Each attempt to break out of the page ends in a word that the page would then have.

@@ -246,6 +246,7 @@ def test_an_invalid_package_json_that_no_install_reads_does_not_matter(tmp_path:
         assert site.web.finished == {"outcome": "built", "reason": None}, site.web.log
 
 
+@pytest.mark.slow
 def test_a_broken_cache_is_as_good_as_none(tmp_path: Path) -> None:
     with make_site(tmp_path, npm_project(), env={"NAME": "A"}) as site:
         site.build()
@@ -383,6 +384,7 @@ def test_another_package_manager_is_installed_from_npm_once(
         assert f"Installed {manager} " not in site.web.log
 
 
+@pytest.mark.slow
 def test_yarn_of_today_installs_through_the_sandboxs_way_out(tmp_path: Path) -> None:
     # It has an HTTP client of its own, and Plug'n'Play: there are no node_modules.
     build = "yarn node -p \"'odd: ' + require('is-odd')(5)\" > index.html"

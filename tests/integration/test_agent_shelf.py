@@ -80,6 +80,7 @@ def test_a_build_in_another_slot_may_use_and_change_them(tmp_path: Path) -> None
         assert len(site.web.unchanged) == 1
 
 
+@pytest.mark.slow
 def test_an_archive_that_is_another_one_now_is_unpacked(tmp_path: Path) -> None:
     with make_site(tmp_path, FILES) as site, make_site(tmp_path / "other", FILES) as other:
         page(site)
@@ -119,6 +120,7 @@ def test_a_packages_folder_of_a_monorepo_lies_where_it_was(tmp_path: Path) -> No
         assert site.web.content("/index.html") == b"Hello"
 
 
+@pytest.mark.slow
 def test_packages_that_are_published_are_so_by_every_build(tmp_path: Path) -> None:
     install = f"{INSTALL} && mkdir -p public && cp -r node_modules public/"
     settings = {"installCommand": install, "buildCommand": "echo hi > public/index.html", "outputDir": "public"}
@@ -146,7 +148,7 @@ def test_an_ordinary_users_build_has_them_too() -> None:
         subprocess.run(["chmod", "-R", "u+rwX", home], check=True)
 
 
-@pytest.mark.parametrize("spoil", ["", "1"])
+@pytest.mark.parametrize("spoil", ["", pytest.param("1", marks=pytest.mark.slow)])
 def test_a_machine_that_keeps_nothing_unpacks_them_into_the_clone(tmp_path: Path, spoil: str) -> None:
     with make_site(tmp_path, FILES) as site:
         site.keeps_modules = False
@@ -156,6 +158,7 @@ def test_a_machine_that_keeps_nothing_unpacks_them_into_the_clone(tmp_path: Path
         assert shelved(site) == []
 
 
+@pytest.mark.slow
 def test_a_link_in_the_place_of_the_root_folder_leads_nobody_out_of_the_build(tmp_path: Path) -> None:
     victim = tmp_path / "elsewhere" / "node_modules"
     victim.mkdir(parents=True)
@@ -172,7 +175,16 @@ def test_a_link_in_the_place_of_the_root_folder_leads_nobody_out_of_the_build(tm
             assert shelved(site) == []
 
 
-@pytest.mark.parametrize("removal", ["rm -rf node_modules", "rm -rf node_modules/greeting", "rm -rf node_modules/*"])
+@pytest.mark.parametrize(
+    "removal",
+    [
+        "rm -rf node_modules/greeting",
+        *(
+            pytest.param(all_of_it, marks=pytest.mark.slow)
+            for all_of_it in ("rm -rf node_modules", "rm -rf node_modules/*")
+        ),
+    ],
+)
 def test_a_build_that_removes_its_packages_takes_them_from_itself_alone(tmp_path: Path, removal: str) -> None:
     with make_site(tmp_path, FILES) as site:
         for _ in range(3):
@@ -181,6 +193,7 @@ def test_a_build_that_removes_its_packages_takes_them_from_itself_alone(tmp_path
             assert site.web.finished == {"outcome": "built", "reason": None}, site.web.log
 
 
+@pytest.mark.slow
 def test_a_build_that_renames_a_package_is_built_each_time(tmp_path: Path) -> None:
     rename = "fs.renameSync('node_modules/other', 'node_modules/renamed')"
     command = f'node build.js && node -e "{rename}"'
@@ -200,11 +213,13 @@ def test_a_build_that_renames_a_package_is_built_each_time(tmp_path: Path) -> No
         assert page(site) == "Hello"
 
 
+@pytest.mark.slow
 def test_committed_packages_are_as_the_install_leaves_them_each_time(tmp_path: Path) -> None:
     with make_site(tmp_path, {**FILES, "node_modules/greeting/data/word": "Committed"}) as site:
         assert [page(site) for _ in range(3)] == ["Hello"] * 3
 
 
+@pytest.mark.slow
 def test_half_an_archive_leaves_nothing_beneath_the_clone(tmp_path: Path) -> None:
     with make_site(tmp_path, FILES) as site:
         page(site)

@@ -166,6 +166,7 @@ def test_the_example_is_deployed_once_and_its_account_is_shown_at_every_start(tm
         assert f"  Example    {site}    deployed earlier" in up.lines
 
 
+@pytest.mark.slow
 def test_an_example_that_fails_says_why_and_the_rest_goes_on(tmp_path):
     with running(tmp_path / "var", "--example", FAIL_DEPLOYMENTS="1") as up:
         assert "  Example    not deployed: npm run build ended with exit code 1" in up.lines
@@ -213,7 +214,10 @@ def can_ping(data_dir: Path) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGHUP))],
+)
 def test_a_request_to_end_ends_every_child_and_shuts_the_database_down_cleanly(tmp_path, number):
     with running(tmp_path / "var") as up:
         eventually(lambda: len(up.family()) > 8)
@@ -232,6 +236,7 @@ def test_sigkill_leaves_no_orphan_and_the_next_start_needs_nobodys_help(tmp_path
         assert starts(tmp_path / "var") == 2
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_leaves_no_orphan_either(tmp_path):
     with running(tmp_path / "var") as up:
         psutil.Process(up.process.pid).children()[0].kill()
@@ -317,6 +322,7 @@ def test_a_setting_that_is_wrong_is_one_line(tmp_path):
     assert line.startswith("autostack: BUILD_TIMEOUT: ")
 
 
+@pytest.mark.slow
 def test_ending_it_while_it_starts_leaves_nothing_either(tmp_path):
     procfile = tmp_path / "Procfile"
     procfile.write_text("release: sleep 60\nweb: sleep 60\n")
