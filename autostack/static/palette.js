@@ -5,6 +5,9 @@ const input = document.getElementById("palette-input");
 const count = document.getElementById("palette-count");
 const keys = document.getElementById("keys");
 
+// By itself htmx begins some moments after the page is there: a key may be quicker.
+htmx.process(palette);
+
 function open() {
   if (palette.open) return;
   palette.showModal();
@@ -28,14 +31,33 @@ function step(by) {
   choose(all[(all.indexOf(chosen()) + by + all.length) % all.length]);
 }
 
-palette.addEventListener("htmx:after:swap", () => {
+// Who types quickly presses Enter before the answer is there, and means what will be found, not what was found before.
+let isAnswered = false;
+let takesFirst = false;
+
+function take() {
+  if (isAnswered) chosen()?.click();
+  else takesFirst = true;
+}
+
+function ask() {
+  isAnswered = takesFirst = false;
+}
+
+for (const begins of ["opened", "input"]) input.addEventListener(begins, ask);
+for (const ends of ["htmx:response:error", "htmx:error"]) palette.addEventListener(ends, ask);
+
+palette.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
+  if (ctx.sourceElement !== input || ctx.response.status !== 200) return;
   const found = options();
   choose(found[0]);
   count.textContent = found.length === 1 ? "1 result" : `${found.length} results`;
+  isAnswered = new URL(ctx.request.action, location).searchParams.get("q") === input.value;
+  if (isAnswered && takesFirst && palette.open) take();
 });
 
 input.addEventListener("keydown", (event) => {
-  const act = { ArrowDown: () => step(1), ArrowUp: () => step(-1), Enter: () => chosen()?.click() }[event.key];
+  const act = { ArrowDown: () => step(1), ArrowUp: () => step(-1), Enter: take }[event.key];
   if (!act || event.isComposing) return;
   event.preventDefault();
   act();

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.stack import PASSWORD, Stack
 
@@ -68,6 +68,32 @@ def test_the_palette_by_keyboard(page: Page) -> None:
     page.keyboard.type("log out")
     expect(palette.get_by_role("option")).to_have_text(["Log out"])
     page.keyboard.press("Enter")
+    page.wait_for_url("**/login")
+
+
+def test_the_palette_is_full_however_early_it_is_asked_for(page: Page) -> None:
+    page.add_init_script(
+        """addEventListener("DOMContentLoaded", () =>
+            document.dispatchEvent(new KeyboardEvent("keydown", { key: "k", ctrlKey: true })))"""
+    )
+    for path in ("/deployments", "/projects"):
+        page.goto(path)
+        expect(page.get_by_role("dialog").get_by_role("option", selected=True)).to_have_text("Dashboard")
+
+
+def test_enter_takes_what_will_be_found_for_what_is_typed(page: Page) -> None:
+    palette = page.get_by_role("dialog")
+    page.keyboard.press("Control+k")
+    expect(palette.get_by_role("option", selected=True)).to_have_text("Dashboard")
+    held: list[Route] = []
+    page.route("**/search?*", lambda route: held.append(route))
+    with page.expect_request(lambda request: request.url.endswith("/search?q=log+out")):
+        page.keyboard.type("log out")
+        page.keyboard.press("Enter")
+    expect(palette.get_by_role("option", selected=True)).to_have_text("Dashboard")
+    while not held[-1:] or not held[-1].request.url.endswith("out"):
+        page.wait_for_timeout(10)
+    held[-1].continue_()
     page.wait_for_url("**/login")
 
 
