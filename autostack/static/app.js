@@ -4,6 +4,9 @@ const TOAST_MS = 6000;
 const UNITS = [[86400, "d"], [3600, "h"], [60, "m"]];
 const RELATIVE_UNTIL_S = 30 * 86400;
 
+// By itself htmx begins some moments after the page is there: who types or presses a key may be quicker.
+htmx.process(document.body);
+
 // Toasts: `HX-Trigger: {"toast": {"message": "…", "category": "success"}}`, or a dispatched event of that name.
 
 function toast(message, category = "info") {

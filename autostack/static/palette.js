@@ -5,9 +5,6 @@ const input = document.getElementById("palette-input");
 const count = document.getElementById("palette-count");
 const keys = document.getElementById("keys");
 
-// By itself htmx begins some moments after the page is there: a key may be quicker.
-htmx.process(palette);
-
 function open() {
   if (palette.open) return;
   palette.showModal();
