@@ -14,6 +14,8 @@ from tests.peers.github import GitHubPeer, email, running_github
 from tests.peers.google import GooglePeer, running_google
 from tests.stack import PASSWORD, Stack, running_stack
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def github() -> Iterator[GitHubPeer]:

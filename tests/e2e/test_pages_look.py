@@ -21,6 +21,9 @@ EMAIL = "visitor@example.com"
 HEAVIEST_B = 120_000
 # A name without a place to break, as repositories have them.
 LONG_NAME = "a-repository-with-a-name-of-sixty-characters-as-some-people-do"
+# Chapters of the documentation: axe looks at the longest for half a minute.
+LONG_READS = {"serving", "configuration", "isolation", "aws", "architecture", "api"}
+PAGES = [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG_READS)) for name in (*PUBLIC, *SIGNED_IN)]
 BROKEN = {"package.json": '{"name": "broken", "scripts": {"build": "exit 3"}}', "package-lock.json": "{}"}
 
 
@@ -56,7 +59,7 @@ def theme(visitor: Page) -> str:
     return str(visitor.evaluate("matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'"))
 
 
-@pytest.mark.parametrize("name", [*PUBLIC, *SIGNED_IN])
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_fits_and_is_clean(
     name: str, visitor: Page, theme: str, paths: dict[str, str], stack: Stack, chromium: Browser
 ):
