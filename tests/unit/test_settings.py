@@ -32,8 +32,24 @@ def test_every_setting_is_documented_and_no_other():
 
 
 def test_the_example_file_names_every_setting_and_no_other():
-    named = set(re.findall(r"^# ([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    assert named == ALIASES
+    assert example_file().keys() == ALIASES
+
+
+def test_the_example_file_shows_the_defaults(monkeypatch):
+    shown = {name: value for name, value in example_file().items() if value}
+    for name, value in shown.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    for name, field in Settings.model_fields.items():
+        if field.alias in shown:
+            assert getattr(settings, name) == field.default, field.alias
+        else:
+            assert field.default_factory or field.default in (None, (), frozenset()), field.alias
+
+
+def example_file():
+    """Return each setting that the example file names, with what it shows as its default."""
+    return dict(re.findall(r"^# ([A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize(
