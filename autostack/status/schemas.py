@@ -1,9 +1,10 @@
-"""What the status API answers."""
+"""What the status API answers, and what its websocket sends."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
+from typing import Literal
 
 from pydantic import Field
 
@@ -131,7 +132,7 @@ class IncidentsOut(Schema):
 
 
 class StatusOut(Schema):
-    """All of the above at one moment: what the websocket sends, and the page shows. `uptime` is all services' mean."""
+    """All of the above at one moment: what the page shows. `uptime` is all services' mean."""
 
     status: Health
     uptime: float | None = Field(examples=[99.98])
@@ -139,6 +140,32 @@ class StatusOut(Schema):
     metrics: PlatformFiguresOut
     history: list[HistoryDayOut]
     incidents: list[IncidentOut]
+
+
+class ServiceUpdateOut(Schema):
+    """The spec's `service_update`: a service as it is now, its fields those of `ServiceOut`."""
+
+    type: Literal["service_update"] = "service_update"
+    service: str
+    status: Health
+    uptime: float | None
+    response_time: int | None
+
+    @classmethod
+    def of(cls, service: ServiceOut) -> ServiceUpdateOut:
+        return cls(
+            service=service.name,
+            status=service.status,
+            uptime=service.uptime,
+            response_time=service.response_time,
+        )
+
+
+class MetricsUpdateOut(Schema):
+    """The spec's `metrics_update`: the platform's figures, all those of `GET /api/status/metrics`."""
+
+    type: Literal["metrics_update"] = "metrics_update"
+    metrics: PlatformFiguresOut
 
 
 def _days_ago(days: int) -> str:

@@ -1,4 +1,4 @@
-"""The status page's figures over a websocket, every three seconds."""
+"""The spec's status events over a websocket: each service and the platform's figures, every three seconds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from simple_websocket import ConnectionClosed, Server
 
 from autostack.extensions import db, settings, sock
 from autostack.status import snapshot
+from autostack.status.schemas import MetricsUpdateOut, ServiceUpdateOut, StatusOut
 from autostack.web import sockets as shared
 from autostack.web.access import public
 
@@ -35,11 +36,16 @@ def stream(socket: Server) -> None:
 
 
 def _tell(socket: Server) -> None:
-    news = snapshot.take().model_dump_json(by_alias=True)
+    seen = snapshot.take()
     # Neither a transaction nor a connection of the pool is held while we wait.
     db.session.rollback()
-    socket.send(news)
+    for update in _updates(seen):
+        socket.send(update.model_dump_json(by_alias=True))
     until = time.monotonic() + snapshot.INTERVAL_S
     while (left := until - time.monotonic()) > 0:
         # What a client says is read, so that it does not pile up, and means nothing.
         socket.receive(timeout=left)
+
+
+def _updates(seen: StatusOut) -> list[ServiceUpdateOut | MetricsUpdateOut]:
+    return [*map(ServiceUpdateOut.of, seen.services), MetricsUpdateOut(metrics=seen.metrics)]

@@ -304,16 +304,40 @@ def watch(address: str) -> Client:
     return Client(f"ws://{urlsplit(address).netloc}/api/status/stream")
 
 
+def a_round(socket: Client) -> list[dict[str, Any]]:
+    """Return the events that come together: one for each of the four services, and the figures."""
+    return [json.loads(socket.receive(timeout=60)) for _ in range(5)]
+
+
 def test_the_websocket_tells_the_same_again_and_again(address: str, nobodys_api: Api) -> None:
     socket = watch(address)
-    first, second = (json.loads(socket.receive(timeout=60)) for _ in range(2))
+    first, second = a_round(socket), a_round(socket)
     socket.send("What is said to it means nothing.")
-    third = json.loads(socket.receive(timeout=60))
+    third = a_round(socket)
     socket.close()
     assert first == second == third
-    assert first["status"] == "unknown"
-    for name in ("services", "metrics", "history", "incidents"):
-        assert first[name] == nobodys_api.get(f"/api/status/{name}").json[name]
+    metrics = nobodys_api.get("/api/status/metrics").json["metrics"]
+    assert first == [
+        *(
+            {"type": "service_update", "service": name, "status": "unknown", "uptime": None, "responseTime": None}
+            for name in services(nobodys_api)
+        ),
+        {"type": "metrics_update", "metrics": metrics},
+    ]
+
+
+def test_the_websocket_tells_what_was_seen_of_each_service(address: str, app: Flask) -> None:
+    look(app, Service.DATABASE, Health.DEGRADED, uptime=99.98, response_time=900)
+    socket = watch(address)
+    seen = {event["service"]: event for event in a_round(socket)[:-1]}
+    socket.close()
+    assert seen["Database"] == {
+        "type": "service_update",
+        "service": "Database",
+        "status": "degraded",
+        "uptime": 99.98,
+        "responseTime": 900,
+    }
 
 
 def test_watchers_of_the_status_leave_seats_for_others(address: str) -> None:
