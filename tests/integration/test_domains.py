@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 
 from autostack.builds import sweep
 from autostack.deployments import hosts, publishing
 from autostack.deployments.models import Deployment
-from autostack.domains import jobs
+from autostack.domains import jobs, service
 from autostack.domains.models import Domain
 from autostack.extensions import db, store
 from autostack.projects.models import SiteHost
@@ -261,6 +261,40 @@ def test_a_domain_that_is_not_shown_to_be_its_owners_any_more_is_served_for_a_wh
     show_ownership(dns, domain)
     assert check(api, domain)["status"] == "active"
     assert not route_of(app, NAME).removed
+
+
+def test_for_how_long_a_domain_that_fails_is_served_is_a_setting(make_app, app, alice, api, project, dns):
+    deploy(app, api, project)
+    domain = serve(api, dns, project, NAME)
+    strict = Api(make_app(domain_grace_s="1d", dns_servers=dns.address), alice.token)
+    dns.put("_autostack.example.com", "TXT")
+    assert check(strict, domain)["status"] == "failing"
+    change(app, failing_since=func.now() - timedelta(hours=23))
+    assert check(strict, domain)["status"] == "failing"
+    assert not route_of(app, NAME).removed
+    change(app, failing_since=func.now() - timedelta(hours=25))
+    assert check(strict, domain)["status"] == "pending"
+    assert route_of(app, NAME).removed
+
+
+def test_how_often_dns_is_asked_is_a_setting_and_oftener_of_a_domain_that_is_new(make_app, app, alice, project, dns):
+    def asked_again_after_s():
+        with app.app_context():
+            row = db.session.scalar(select(Domain))
+            return (row.next_check_at - row.checked_at).total_seconds()
+
+    seldom, often = (
+        Api(make_app(domain_check_interval_s=seconds, dns_servers=dns.address), alice.token) for seconds in (7_200, 20)
+    )
+    domain = add(seldom, project, NAME)
+    for api, seconds in ((seldom, service.EAGER_INTERVAL_S), (often, 20)):
+        assert check(api, domain)["status"] == "pending"
+        assert asked_again_after_s() == seconds
+    show_ownership(dns, domain)
+    lead_here(dns, domain)
+    for api, seconds in ((seldom, 7_200), (often, 20)):
+        assert check(api, domain)["status"] == "active"
+        assert asked_again_after_s() == seconds
 
 
 def test_the_sweep_has_dns_asked_again(app: Flask, api: Api, project: dict[str, Any], dns: DnsServer) -> None:

@@ -96,6 +96,32 @@ class TestOfABrowser:
         assert browser.get("/projects").status_code == 302
 
 
+class TestHowLongTheyLast:
+    """They last for days here: what a busy machine takes between two looks at the clock is a small part of that."""
+
+    def test_tokens_and_their_session_end_when_it_is_set(self, make_app, alice):
+        app = make_app(jwt_expires_in_s="2d", refresh_token_expires_in_s="5d")
+        tokens = log_in(app, alice)
+        access = claims_of(app, tokens["token"], "jwt_secret")
+        refresh = claims_of(app, tokens["refreshToken"], "refresh_token_secret")
+        assert tokens["expiresIn"] == access["exp"] - access["iat"] == 2 * 86_400
+        assert refresh["exp"] - refresh["iat"] == pytest.approx(5 * 86_400, abs=600)
+        with app.app_context():
+            session = db.session.get(Session, uuid.UUID(access["sid"]))
+            assert session.expires_at.timestamp() == pytest.approx(refresh["exp"], abs=600)
+
+    @pytest.mark.parametrize(("fields", "days"), [({}, 2), ({"remember": "on"}, 5)])
+    def test_who_is_remembered_is_signed_in_as_long_as_a_refresh_token_lasts(self, make_app, alice, fields, days):
+        app = make_app(jwt_expires_in_s="2d", refresh_token_expires_in_s="5d")
+        browser = Browser(app).sign_in(alice, **fields)
+        with app.app_context():
+            ends_at = sessions.session_of_secret(browser.cookie()).expires_at
+        assert (ends_at - datetime.now(UTC)).total_seconds() == pytest.approx(days * 86_400, abs=600)
+        cookie = browser.client.get_cookie("session")
+        if fields:
+            assert cookie.expires.timestamp() == pytest.approx(ends_at.timestamp(), abs=600)
+
+
 class TestTheList:
     def test_tells_where_each_is_from_and_which_is_this_one(self, app, alice):
         browser = Browser(app)

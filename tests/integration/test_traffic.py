@@ -286,6 +286,19 @@ def test_what_is_old_is_forgotten(context, project):
     assert len(list(store().names(keys.TRAFFIC_SALTS))) == 2
 
 
+@pytest.mark.parametrize(("days", "requests"), [(99, 1), (101, 2)])
+def test_how_many_days_are_kept_is_a_setting(context, make_app, project, days, requests):
+    old = NOW - dt.timedelta(days=100)
+    send(batch(project["id"], old, top={Kind.PAGE: {"/": 1}}, visitors=b"\x00\x01\x01"))
+    send(batch(project["id"]))
+    gathering.gather()
+    with make_app(traffic_retention_days=days).app_context():
+        gathering.forget_old()
+    assert requests_of(project["id"]) == requests
+    assert (names_of(project["id"]) == {}) == (requests == 1)
+    assert (db.session.scalar(select(TrafficVisitors)) is None) == (requests == 1)
+
+
 def leave_early(proxy, path):
     """Ask for a file, and hang up at its first bytes, with no word of farewell."""
     with socket.socket() as visitor:

@@ -32,6 +32,15 @@ def test_making_the_application_starts_no_thread_and_opens_no_connection(tmp_pat
     assert made.stdout.split() == ["1", "0"], made.stderr
 
 
+def test_how_many_threads_a_process_has_is_a_setting(tmp_path):
+    look = "from autostack.web import gunicorn; print(gunicorn.threads, gunicorn.workers)"
+    environment = {"DATA_DIR": str(tmp_path), "PATH": "/usr/bin:/bin", "WEB_THREADS": "7", "WEB_CONCURRENCY": "3"}
+    read = subprocess.run(
+        [sys.executable, "-c", look], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert read.stdout.split() == ["7", "3"]
+
+
 def test_who_has_more_connections_leaves_the_next_to_others_but_waits_for_none_of_them_long():
     waits = [patience_s(connections) for connections in (0, 1, 4, 1_000)]
     assert waits[0] == 0

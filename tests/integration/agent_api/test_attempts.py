@@ -27,6 +27,22 @@ def test_fetching_the_order_begins_the_build(app, api, site, deployment):
     assert api.get(f"/api/deployments/{deployment['id']}").json["status"] == "building"
 
 
+@pytest.mark.parametrize(
+    ("setting", "limit", "expected"),
+    [
+        ({"max_build_files": 300}, "maxFiles", 300),
+        ({"max_build_memory_mb": 700}, "maxMemoryBytes", 700_000_000),
+        ({"max_build_processes": 40}, "maxProcesses", 40),
+        ({"max_build_disk_mb": 900}, "maxDiskBytes", 900_000_000),
+        ({"max_cache_size_mb": 20}, "maxCacheBytes", 20_000_000),
+        ({"max_mirrors_size_mb": 80}, "maxMirrorsBytes", 80_000_000),
+    ],
+)
+def test_the_order_has_the_limits_that_are_set(make_app, deployment, setting, limit, expected):
+    agent = open_agent(make_app(**setting), deployment["id"])
+    assert agent.fetch_order()["limits"][limit] == expected
+
+
 def test_an_agent_can_ask_for_its_order_again_until_the_working_token_was_used(app, deployment):
     agent = open_agent(app, deployment["id"])
     bootstrap = agent.token

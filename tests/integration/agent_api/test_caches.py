@@ -79,6 +79,14 @@ def test_the_likely_cache_was_saved_last_by_the_branch_or_else_by_production(app
     assert main.call("GET", "/cache").status_code == 409
 
 
+def test_how_large_a_cache_may_be_is_a_setting(make_app, deployment):
+    agent = open_agent(make_app(max_cache_size_mb=1), deployment["id"])
+    agent.fetch_order()
+    assert agent.call("PUT", "/cache/modules-abc", data=b"x" * 1_000_001).status_code == 413
+    assert agent.call("GET", "/cache/modules-abc").status_code == 404
+    assert agent.call("PUT", "/cache/modules-abc", data=b"x" * 1_000_000).status_code == 204
+
+
 def test_a_key_cannot_leave_its_folder(agent):
     assert agent.call("PUT", "/cache/..", data=b"x").status_code in {404, 405, 422}
     assert agent.call("PUT", "/cache/A_b", data=b"x").status_code == 422

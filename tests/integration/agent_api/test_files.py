@@ -154,6 +154,15 @@ def test_limits_name_the_file_and_the_limit(agent):
     assert "empty" in agent.call("POST", "/files", json={"files": []}).json["error"]["message"]
 
 
+def test_how_many_files_an_output_may_have_is_a_setting(make_app, deployment):
+    agent = open_agent(make_app(max_build_files=2), deployment["id"])
+    agent.fetch_order()
+    files = [{"path": f"/{number}.txt", "size": 1, "sha256": f"{number:064x}"} for number in range(3)]
+    message = agent.call("POST", "/files", json={"files": files}).json["error"]["message"]
+    assert "3 files; the limit is 2 (MAX_BUILD_FILES)" in message
+    assert agent.call("POST", "/files", json={"files": files[:2]}).status_code == 200
+
+
 def test_rules_are_compiled_and_what_is_wrong_in_them_is_answered(app, agent):
     rules = {"_redirects": "/a /b\nbad\n/c /d 302 Country=de", "_headers": "/*\n  X-A: b"}
     answer = agent.call("POST", "/files", json={"files": [], "rules": rules})
