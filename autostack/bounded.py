@@ -1,7 +1,8 @@
 """Connections to PostgreSQL that wait for an answer so long and no longer, and that live when they are taken.
 
-PostgreSQL's own time-outs end what it works at too long; one that hangs, or a network that swallows everything, ends
-nothing, and TCP's see no harm in a peer whose kernel goes on acknowledging.
+PostgreSQL ends what it works at once it sees that nobody waits any more (`client_connection_check_interval`); one that
+hangs, or a network that swallows everything, ends nothing, and TCP's time-outs see no harm in a peer whose kernel goes
+on acknowledging.
 """
 
 from __future__ import annotations

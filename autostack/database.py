@@ -11,14 +11,14 @@ import structlog
 from psycopg import Connection
 from psycopg import OperationalError as NoAnswer
 from psycopg.errors import LockNotAvailable
+from sqlalchemy import ColumnElement, Select, Table, any_, delete, func, literal_column, select
 from sqlalchemy import Connection as Session
-from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.postgresql import psycopg as dialect
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import make_transient_to_detached
 from sqlalchemy.orm.attributes import set_committed_value
 
-from autostack.extensions import Base, db
+from autostack.extensions import Base, db, rowcount
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -43,6 +43,17 @@ def glance(statement: Select[Found], **values: object) -> Found | None:
             lent.close()
     except NoAnswer as error:
         raise OperationalError(None, None, error) from error
+
+
+def delete_some(table: Table, which: ColumnElement[bool], limit: int) -> int:
+    """Delete at most `limit` of the rows that `which` is true of, in the current transaction; return how many.
+
+    By where they lie: a join with what is to go would be planned by how many rows PostgreSQL believes there are, and
+    where it has not counted since the table grew, it compares each row with each.
+    """
+    ctid: ColumnElement[str] = literal_column("ctid")
+    lie = select(ctid).select_from(table).where(which).limit(limit)
+    return rowcount(db.session.execute(delete(table).where(ctid == any_(func.array(lie.scalar_subquery())))))
 
 
 def known(model: type[Model], **facts: object) -> Model:

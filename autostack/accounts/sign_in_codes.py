@@ -39,8 +39,9 @@ def issue(user: User, challenge: str) -> str:
     """Return a code for whoever knows the verifier of `challenge`. Raises InvalidCredentials, see `sessions`."""
     user_id, now, code = user.id, datetime.now(UTC), secrets.token_urlsafe(32)
     expired = select(SignInCode.id).where(SignInCode.expires_at <= now).with_for_update(skip_locked=True)
-    db.session.execute(delete(SignInCode).where(SignInCode.id.in_(expired)))
+    # The account first, as everybody holds it who ends its codes.
     sessions.hold_unchanged(user)
+    db.session.execute(delete(SignInCode).where(SignInCode.id.in_(expired)))
     expires_at = now + timedelta(seconds=LIFETIME_S)
     db.session.add(SignInCode(user_id=user_id, token=_token(code, challenge), expires_at=expires_at))
     db.session.commit()

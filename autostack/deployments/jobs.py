@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 from autostack.deployments import cdn, garbage, hosts, publishing, retention
+from autostack.errors import AutostackError
 from autostack.extensions import store
 from autostack.projects import deleted, removals
 
@@ -51,6 +52,14 @@ def remove_planned() -> None:
     """
     prefixes = removals.planned()
     hosts.write_all()
+    errors: list[AutostackError] = []
     for prefix in prefixes:
-        store().delete_prefix(prefix)
-        removals.done(prefix)
+        try:
+            store().delete_prefix(prefix)
+        except AutostackError as error:
+            # One that stays must not keep the others back.
+            errors.append(error)
+        else:
+            removals.done(prefix)
+    if errors:
+        raise errors[0]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from autostack.domains import checks, service
 from autostack.domains.service import DomainNotFound
-from autostack.extensions import settings
+from autostack.errors import AutostackError
+from autostack.extensions import db, settings
+
+log = structlog.stdlib.get_logger(__name__)
 
 # A job ends after some minutes, and DNS may take its time-out for each answer; the next sweep takes those left.
 MOST_AT_ONCE = 40
@@ -20,6 +25,12 @@ def check_due() -> None:
     with ThreadPoolExecutor(THREADS) as threads:
         findings = threads.map(lambda one: checks.look_up(one[1], known), due)
         for (id, _), finding in zip(due, findings, strict=True):
-            # Its owner may be faster.
-            with contextlib.suppress(DomainNotFound):
+            try:
                 service.note(id, finding)
+            except DomainNotFound:
+                # Its owner was faster.
+                db.session.rollback()
+            except (AutostackError, SQLAlchemyError):
+                # What was found about the others is to be noted all the same.
+                db.session.rollback()
+                log.exception("domain not noted", domain_id=str(id))

@@ -8,14 +8,14 @@ one way.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Delete, Select, any_, delete, func, literal_column, select, text, update
+from sqlalchemy import Select, delete, func, select, text, update
 
 from autostack.builds import left_over
+from autostack.database import delete_some
 from autostack.deployments.models import Deployment, DeploymentLog
 from autostack.domains.models import Domain
-from autostack.extensions import db, rowcount
+from autostack.extensions import db
 from autostack.hiding import table_of
 from autostack.projects.models import Project
 from autostack.queue import CONTROL, enqueue_once
@@ -59,9 +59,14 @@ def is_left_of(user_id: uuid.UUID) -> bool:
 
 
 def remove_some(user_id: uuid.UUID | None = None) -> bool:
-    """Take away the first batches of what is deleted, a user's or everybody's; commit each. True if nothing is left."""
+    """Take away the first batches of what is deleted, a user's or everybody's; commit each.
+
+    True if nothing is left, or what is left is another's who is at it.
+    """
     for _ in range(BATCHES):
-        project_id = db.session.scalar(_marked(user_id).order_by(_projects.c.deleted_at).limit(1))
+        oldest = _marked(user_id).order_by(_projects.c.deleted_at).limit(1)
+        # Held: of lines that another takes at the same time one would think that there are no more.
+        project_id = db.session.scalar(oldest.with_for_update(skip_locked=True))
         if project_id is None:
             return True
         _remove_batch(project_id)
@@ -75,17 +80,9 @@ def _remove_batch(project_id: uuid.UUID) -> None:
     ids = db.session.scalars(of_project.order_by(_deployments.c.sequence).limit(DEPLOYMENTS)).all()
     if not ids:
         db.session.execute(delete(_projects).where(_projects.c.id == project_id))
-    elif rowcount(db.session.execute(_some_lines(ids))) < LINES:
+    elif delete_some(_lines, _lines.c.deployment_id.in_(ids), LINES) < LINES:
         left_over.take_attempts(ids)
         db.session.execute(delete(_deployments).where(_deployments.c.id.in_(ids)))
-
-
-def _some_lines(deployment_ids: Sequence[uuid.UUID]) -> Delete:
-    # By where they lie: any join would be planned by how many rows PostgreSQL believes there are, and where it has not
-    # counted since a log grew, it compares each line with each.
-    ctid: ColumnElement[str] = literal_column("ctid")
-    lie = select(ctid).select_from(_lines).where(_lines.c.deployment_id.in_(deployment_ids)).limit(LINES)
-    return delete(_lines).where(ctid == any_(func.array(lie.scalar_subquery())))
 
 
 def _marked(user_id: uuid.UUID | None = None) -> Select[uuid.UUID]:

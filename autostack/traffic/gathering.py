@@ -14,10 +14,12 @@ from typing import Any, cast
 
 import structlog
 from redis.exceptions import RedisError
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import ColumnElement, Row, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from autostack.database import delete_some
 from autostack.extensions import db, redis, settings, store
+from autostack.hiding import table_of
 from autostack.projects.models import Project
 from autostack.sites import keys, traffic
 from autostack.sites.errors import ObjectNotFound
@@ -28,6 +30,7 @@ from autostack.traffic.models import TrafficBatch, TrafficHour, TrafficName, Tra
 log = structlog.stdlib.get_logger(__name__)
 
 BATCHES_AT_ONCE = 200
+ROWS_AT_ONCE = 10_000
 # A sweep has other things to do, too: what is left is the next one's.
 ROUNDS = 20
 # Of a day's pages, files, missing paths and referrers; more are cut off once there are twice as many.
@@ -55,12 +58,20 @@ def forget_old() -> None:
     """Delete what is older than TRAFFIC_RETENTION, the ids of batches that cannot arrive any more, and past salts."""
     now = dt.datetime.now(dt.UTC)
     oldest = now - dt.timedelta(days=settings().traffic_retention_days)
-    db.session.execute(delete(TrafficHour).where(TrafficHour.hour < oldest))
-    for table in (TrafficVisitors, TrafficName):
-        db.session.execute(delete(table).where(table.day < oldest.date()))
-    db.session.execute(delete(TrafficBatch).where(TrafficBatch.created_at < now - BATCH_IDS_KEPT))
-    db.session.commit()
+    _forget(TrafficHour, TrafficHour.hour < oldest)
+    _forget(TrafficVisitors, TrafficVisitors.day < oldest.date())
+    _forget(TrafficName, TrafficName.day < oldest.date())
+    _forget(TrafficBatch, TrafficBatch.created_at < now - BATCH_IDS_KEPT)
     store().delete([name for name in store().names(keys.TRAFFIC_SALTS) if _is_past(name, now.date() - SALTS_KEPT)])
+
+
+def _forget(model: type[Any], is_old: ColumnElement[bool]) -> None:
+    # A day of many projects, or all that a shorter time leaves over, is more than one statement may take.
+    for _ in range(ROUNDS):
+        gone = delete_some(table_of(model), is_old, ROWS_AT_ONCE)
+        db.session.commit()
+        if gone < ROWS_AT_ONCE:
+            break
 
 
 def _is_past(name: str, oldest: dt.date) -> bool:

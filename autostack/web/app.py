@@ -28,6 +28,13 @@ log = structlog.stdlib.get_logger(__name__)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAX_REQUEST_BYTES = 1_000_000
+POSTGRESQL_OPTIONS = (
+    "-c timezone=UTC"
+    # Nobody of ours holds a lock for long: who waits for one longer than this is told so.
+    " -c lock_timeout=10s"
+    # What nobody waits for any more (see `bound`) is ended, and what it holds let go. Since PostgreSQL 14.
+    " -c client_connection_check_interval=1s"
+)
 # Every blueprint, by its module and its name there.
 FEATURES = (
     "autostack.accounts.account_pages:moved",
@@ -120,8 +127,10 @@ def _flask_config(settings: Settings) -> dict[str, object]:
             "pool_size": settings.database_pool_size,
             "max_overflow": 0,
             "pool_use_lifo": True,
-            # Nobody of ours holds a lock for long: who waits for one longer than this is told so.
-            "connect_args": {"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=10s"},
+            "connect_args": {
+                "connect_timeout": 5,
+                "options": POSTGRESQL_OPTIONS,
+            },
         },
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",

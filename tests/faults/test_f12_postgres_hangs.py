@@ -10,10 +10,13 @@ from functools import partial
 
 import psutil
 import psycopg
+import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from autostack import bounded
 from autostack.extensions import db
+from tests.faults.watching import wait_for
 
 
 @contextmanager
@@ -55,3 +58,14 @@ def test_f12_a_connection_that_was_idle_when_postgres_let_go_of_it_is_noticed_in
     # As it is for one that nobody has used for a while.
     idle.heard_at -= bounded.TRUSTED_S
     assert ask().status_code == 200
+
+
+def test_f12_what_nobody_waits_for_any_more_is_ended_by_postgres_and_holds_no_lock(app, make_app):
+    impatient = make_app(database_timeout_s=1)
+    with impatient.app_context(), pytest.raises(OperationalError, match="did not answer"):
+        db.session.execute(text("LOCK TABLE users; SELECT pg_sleep(3600)"))
+    with app.app_context():
+        working = text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND state = 'active'")
+        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watching:
+            wait_for(lambda: watching.scalar(working) == 0)
+            watching.execute(text("BEGIN; LOCK TABLE users; COMMIT"))

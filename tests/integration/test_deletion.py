@@ -80,6 +80,20 @@ def test_the_rows_of_a_project_leave_in_batches(app: Flask, api: Api, project: d
     assert stored(app) == EMPTY
 
 
+def test_a_project_whose_rows_somebody_takes_away_is_left_to_them(
+    app: Flask, api: Api, project: dict[str, Any]
+) -> None:
+    deploy(app, api, project)
+    assert api.delete(f"/api/projects/{project['id']}").status_code == 204
+    with app.app_context():
+        with db.engine.begin() as other:
+            other.execute(text("SELECT 1 FROM projects FOR UPDATE"))
+            assert deleted.remove_some()
+            assert stored(app)["deployments"] == 1
+        assert deleted.remove_some()
+    assert stored(app) == EMPTY
+
+
 def test_lines_are_found_without_a_join_though_postgresql_believes_there_are_none(
     app: Flask, api: Api, project: dict[str, Any]
 ) -> None:

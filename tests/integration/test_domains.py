@@ -16,9 +16,11 @@ from autostack.deployments import hosts, publishing
 from autostack.deployments.models import Deployment
 from autostack.domains import jobs, service
 from autostack.domains.models import Domain
+from autostack.domains.status import Finding
 from autostack.extensions import db, store
 from autostack.projects.models import SiteHost
 from autostack.queue import CONTROL, waiting
+from autostack.sites.errors import StoreUnavailable
 from autostack.sites.routes import Route, read_route
 from tests.builders import build, publish
 from tests.domains import SITE_ADDRESS, add, check, lead_here, serve, show_ownership
@@ -309,6 +311,27 @@ def test_the_sweep_has_dns_asked_again(app: Flask, api: Api, project: dict[str, 
         sweep_finds_nothing_to_do = not db.session.query(Domain).filter(Domain.next_check_at <= func.now()).count()
     assert sweep_finds_nothing_to_do
     assert api.get(f"/api/domains/{domain['id']}").json["status"] == "active"
+
+
+def test_a_finding_that_cannot_be_noted_keeps_no_other_back(
+    app: Flask, api: Api, project: dict[str, Any], dns: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(app, api, project)
+    refused, other = (add(api, project, name) for name in (NAME, "www." + NAME))
+    for domain in (refused, other):
+        show_ownership(dns, domain)
+        lead_here(dns, domain)
+    note = service.note
+
+    def refuse_one(id: uuid.UUID, finding: Finding) -> Domain:
+        if str(id) == refused["id"]:
+            raise StoreUnavailable("away")
+        return note(id, finding)
+
+    monkeypatch.setattr(service, "note", refuse_one)
+    with app.app_context():
+        jobs.check_due()
+    assert api.get(f"/api/domains/{other['id']}").json["status"] == "active"
 
 
 def test_the_domains_of_a_deleted_project_show_nothing_and_are_free(

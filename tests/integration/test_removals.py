@@ -13,6 +13,7 @@ from autostack.deployments import hosts, jobs
 from autostack.extensions import db, redis, store
 from autostack.projects import removals
 from autostack.sites.errors import StoreUnavailable
+from autostack.sites.store import Store
 from tests.builders import build, publish
 
 
@@ -78,3 +79,23 @@ def test_a_removal_that_the_store_refuses_stays_planned(app, api, project, deplo
         with pytest.raises(StoreUnavailable):
             jobs.remove_planned()
         assert removals.planned() == [f"projects/{project['id']}"]
+
+
+def test_what_the_store_refuses_to_remove_keeps_nothing_else_back(app, api, project, site, deployment, monkeypatch):
+    other = api.post("/api/projects", {"name": "Other", "repository": site}).json
+    deploy(app, api, other)
+    for id in (project["id"], other["id"]):
+        assert api.delete(f"/api/projects/{id}").status_code == 204
+    remove = Store.delete_prefix
+
+    def refuse_the_first(self, prefix):
+        if project["id"] in prefix:
+            raise StoreUnavailable("away")
+        remove(self, prefix)
+
+    monkeypatch.setattr(Store, "delete_prefix", refuse_the_first)
+    with app.app_context():
+        with pytest.raises(StoreUnavailable):
+            jobs.remove_planned()
+        assert removals.planned() == [f"projects/{project['id']}"]
+        assert stored(f"projects/{other['id']}") == []
