@@ -1,6 +1,6 @@
-"""Addresses by which others read or write one object on S3, without our keys.
+"""Addresses by which others write one object on S3, without our keys.
 
-An upload's address is good for one content only: its SHA-256 and length are signed, and S3 refuses anything else.
+Each is good for one content only: its SHA-256 and length are signed, and S3 refuses anything else.
 """
 
 from __future__ import annotations
@@ -51,11 +51,7 @@ class Signer:
             "x-amz-server-side-encryption-aws-kms-key-id": key_id,
         }
         given = {header: value for header, value in headers.items() if value}
-        return SignedUpload(self._sign("PUT", key, ttl_s, {**given, "content-length": str(size)}), given)
-
-    def get(self, key: str, ttl_s: int) -> str:
-        """Return the address that reads this object, for `ttl_s` seconds."""
-        return self._sign("GET", key, ttl_s, {})
+        return SignedUpload(self._sign_put(key, ttl_s, {**given, "content-length": str(size)}), given)
 
     def end_unfinished(self, prefix: str, before: datetime) -> int:
         """End uploads in parts below a folder that were begun before that time; return how many.
@@ -82,10 +78,10 @@ class Signer:
             return None if answer.get("Error", {}).get("Code") == "NoSuchUpload" else error
         return None
 
-    def _sign(self, method: str, key: str, ttl_s: int, headers: Mapping[str, str]) -> str:
+    def _sign_put(self, key: str, ttl_s: int, headers: Mapping[str, str]) -> str:
         # By the part of boto3 that does just that: a site has thousands of files, and its client took twice as long.
         try:
-            request = AWSRequest(method, self._folder + quote(key), headers=dict(headers))
+            request = AWSRequest("PUT", self._folder + quote(key), headers=dict(headers))
             # Those of an instance or a container are renewed now and then.
             credentials = self._session.get_credentials().get_frozen_credentials()
             S3SigV4QueryAuth(credentials, "s3", self._client.meta.region_name, expires=ttl_s).add_auth(request)

@@ -337,10 +337,6 @@ class Store:
         """Have S3 forget uploads in parts that nobody went on with since then; return how many that were."""
         return self._signer.end_unfinished(prefix, before) if self._signer else 0
 
-    def sign_get(self, key: str, ttl_s: int) -> str | None:
-        """Return an address that reads one object; None for a local folder."""
-        return self._signer.get(key, ttl_s) if self._signer else None
-
 
 def open_store(settings: Settings, patience_s: float = 30) -> Store:
     """Return the store that the settings name. Raises ConfigurationError for an address of another kind.

@@ -45,8 +45,6 @@ def test_a_signed_address_takes_the_content_that_it_was_made_for(on_s3):
     upload = on_s3.sign_put("blobs/a", hashlib.sha256(data).hexdigest(), len(data), 60)
     assert put_to(upload.url, data, upload.headers) == 200
     assert on_s3.get("blobs/a") == data
-    with urllib.request.urlopen(on_s3.sign_get("blobs/a", 60), timeout=60) as response:
-        assert response.read() == data
 
 
 @pytest.mark.parametrize("data", [b"body { color: RED }", b"short", b"longer than what was signed"])

@@ -179,10 +179,6 @@ class EcsPeer:
             "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": self.url,
         }
 
-    def task_of(self, attempt_id: object) -> Task:
-        (task,) = (task for task in self.tasks.values() if task.request["startedBy"] == str(attempt_id))
-        return task
-
     def interrupt(
         self, task: Task, stop_code: str = "SpotInterruption", reason: str = "Your Spot Task was interrupted."
     ) -> None:
