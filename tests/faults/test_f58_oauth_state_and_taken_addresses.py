@@ -49,7 +49,7 @@ def refused(browser: Browser, location: str) -> bool:
     ],
     ids=["missing", "empty", "altered", "long", "no text"],
 )
-def test_a_state_that_is_not_ours_is_refused(
+def test_f58_a_state_that_is_not_ours_is_refused(
     victim: Browser, github: GitHubPeer, change: Callable[[str, str], str]
 ) -> None:
     location = github.decide(begin(victim, "github"))
@@ -57,7 +57,7 @@ def test_a_state_that_is_not_ours_is_refused(
     assert "POST /login/oauth/access_token" not in github.calls
 
 
-def test_a_state_of_another_browser_is_refused(victim: Browser, attacker: Browser, github: GitHubPeer) -> None:
+def test_f58_a_state_of_another_browser_is_refused(victim: Browser, attacker: Browser, github: GitHubPeer) -> None:
     # Login CSRF: the attacker has the victim's browser come back with the attacker's code.
     location = github.decide(begin(attacker, "github"))
     assert refused(victim, location)
@@ -65,7 +65,7 @@ def test_a_state_of_another_browser_is_refused(victim: Browser, attacker: Browse
     assert refused(victim, location)
 
 
-def test_a_code_of_another_browser_is_of_no_use_with_ones_own_state(
+def test_f58_a_code_of_another_browser_is_of_no_use_with_ones_own_state(
     victim: Browser, attacker: Browser, github: GitHubPeer
 ) -> None:
     # The attacker got hold of the victim's code. PKCE: it is only good for who asked.
@@ -76,7 +76,7 @@ def test_a_code_of_another_browser_is_of_no_use_with_ones_own_state(
     assert not is_signed_in(attacker)
 
 
-def test_a_state_is_good_once(victim: Browser, oauth_app: Flask, github: GitHubPeer) -> None:
+def test_f58_a_state_is_good_once(victim: Browser, oauth_app: Flask, github: GitHubPeer) -> None:
     location = github.decide(begin(victim, "github"))
     copy = Browser(oauth_app)
     copy.client.set_cookie("session", victim.cookie() or "")
@@ -84,7 +84,7 @@ def test_a_state_is_good_once(victim: Browser, oauth_app: Flask, github: GitHubP
     assert refused(copy, location)
 
 
-def test_of_two_at_once_one_gets_in(victim: Browser, oauth_app: Flask, github: GitHubPeer) -> None:
+def test_f58_of_two_at_once_one_gets_in(victim: Browser, oauth_app: Flask, github: GitHubPeer) -> None:
     location = github.decide(begin(victim, "github"))
     twins = [Browser(oauth_app) for _ in range(4)]
     statuses: list[int] = []
@@ -100,19 +100,21 @@ def test_of_two_at_once_one_gets_in(victim: Browser, oauth_app: Flask, github: G
     assert sorted(statuses) == [302, 400, 400, 400]
 
 
-def test_a_refusal_uses_the_state_up_as_well(victim: Browser, github: GitHubPeer) -> None:
+def test_f58_a_refusal_uses_the_state_up_as_well(victim: Browser, github: GitHubPeer) -> None:
     url = begin(victim, "github")
     agreed, denied = github.decide(url), github.decide(url, "no")
     assert come_back(victim, denied).status_code == 403
     assert refused(victim, agreed)
 
 
-def test_a_state_of_one_provider_is_none_of_the_other(victim: Browser, github: GitHubPeer) -> None:
+def test_f58_a_state_of_one_provider_is_none_of_the_other(victim: Browser, github: GitHubPeer) -> None:
     location = github.decide(begin(victim, "github"))
     assert refused(victim, location.replace("/github/", "/google/"))
 
 
-def test_one_users_question_is_not_answered_for_another(oauth_app: Flask, victim: Browser, github: GitHubPeer) -> None:
+def test_f58_one_users_question_is_not_answered_for_another(
+    oauth_app: Flask, victim: Browser, github: GitHubPeer
+) -> None:
     # Somebody begins to add their GitHub, then somebody else logs in there: who asked is not who comes back.
     first = make_person(oauth_app, "First", "first@example.com")
     second = make_person(oauth_app, "Second", "second@example.com")
@@ -133,7 +135,7 @@ def squat(app: Flask, browser: Browser) -> Person:
     return squatter
 
 
-def test_an_account_made_beforehand_with_somebodys_address_does_not_get_their_github(
+def test_f58_an_account_made_beforehand_with_somebodys_address_does_not_get_their_github(
     oauth_app: Flask, victim: Browser, attacker: Browser, github: GitHubPeer
 ) -> None:
     squat(oauth_app, attacker)
@@ -142,7 +144,7 @@ def test_an_account_made_beforehand_with_somebodys_address_does_not_get_their_gi
     assert user_of(oauth_app, OCTO)["github_id"] is None
 
 
-def test_who_owns_the_mailbox_gets_the_account_and_the_squatter_loses_every_way_in(
+def test_f58_who_owns_the_mailbox_gets_the_account_and_the_squatter_loses_every_way_in(
     oauth_app: Flask, victim: Browser, attacker: Browser, github: GitHubPeer, google: GooglePeer
 ) -> None:
     squat(oauth_app, attacker)
@@ -162,7 +164,7 @@ def test_who_owns_the_mailbox_gets_the_account_and_the_squatter_loses_every_way_
     assert user_of(oauth_app, OCTO)["github_id"] == "583231"
 
 
-def test_a_forgotten_password_costs_its_owner_no_linked_account(
+def test_f58_a_forgotten_password_costs_its_owner_no_linked_account(
     oauth_app: Flask, victim: Browser, github: GitHubPeer
 ) -> None:
     sign_in(victim, github, "github")
@@ -170,7 +172,7 @@ def test_a_forgotten_password_costs_its_owner_no_linked_account(
     assert user_of(oauth_app, OCTO)["github_id"] == "583231"
 
 
-def test_an_account_made_beforehand_at_the_provider_does_not_get_into_ours(
+def test_f58_an_account_made_beforehand_at_the_provider_does_not_get_into_ours(
     oauth_app: Flask, attacker: Browser, github: GitHubPeer
 ) -> None:
     owner = make_person(oauth_app, "Owner", OCTO)
