@@ -92,6 +92,8 @@ def expect_live(page: Page, address: str, marker: str) -> None:
 
 def uploads(log: Locator) -> tuple[int, int]:
     """Return how many files the log says were uploaded, of how many."""
+    # Lines may come after the status that they led to.
+    expect(log).to_contain_text(re.compile(r"Uploaded \d+ of"))
     said = re.search(r"Uploaded (\d+) of (\d+) files \(\d+ were already stored\)", log.inner_text())
     assert said, log.inner_text()
     return int(said[1]), int(said[2])

@@ -140,6 +140,8 @@ def test_f52_hostile_output_is_text_in_the_page_live_and_loaded_again(stack, dep
     deployment = deploy(HOSTILE + LONG + PAGE)
     page.goto(f"/deployments/{deployment['id']}")
     expect(page.locator("#deployment-header")).to_have_attribute("data-status", "success", timeout=120_000)
+    # Lines may come after the status that they led to.
+    expect(page.locator(".log-lines")).to_contain_text("Deployed to ")
     _expect_harmless(page)
     page.reload()
     _expect_harmless(page)

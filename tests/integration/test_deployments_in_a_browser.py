@@ -99,6 +99,9 @@ def test_what_was_done_in_place_is_announced_and_goes_when_it_is_dismissed(
     # Only what was there before is heard as it changes.
     announcer = page.get_by_role("status").and_(page.locator("#toasts")).element_handle()
     expect(page.locator("#toasts")).to_be_empty()
+    # Time stands still, or what is to be dismissed might have gone by itself.
+    page.clock.install(time=0)
+    page.clock.pause_at(3600)
     page.locator(f"#row-{id}").get_by_role("button", name="More actions").click()
     page.get_by_role("button", name="Cancel").click()
     toast = page.get_by_role("status").get_by_text("The deployment is cancelled.")
