@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import smtplib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -13,8 +17,10 @@ from sqlalchemy import func, select, text, update
 from autostack import mail
 from autostack.accounts import mails, service
 from autostack.accounts.models import OneTimeToken, PendingMail, User
+from autostack.accounts.one_time import Purpose
 from autostack.extensions import db
 from autostack.settings import Settings
+from tests.certificates import make_certificate
 from tests.conftest import AppMaker
 from tests.mailbox import Mailbox, link_in, running_mailbox, token_in
 from tests.people import PASSWORD, Api, Browser, Person
@@ -265,6 +271,96 @@ def test_an_unconfirmed_address_is_said_on_pages_until_it_is_confirmed(
     deliver(posting)
     browser.post("/verify-email", {"token": token_in(mailbox.wait(2))})
     assert "Confirm your address" not in browser.get("/projects").text
+
+
+@pytest.fixture
+def choosy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mailbox]:
+    """A mailbox that takes mails of `postman` alone, by a certificate that is trusted."""
+    certificate = make_certificate(tmp_path / "mailbox.pem", "127.0.0.1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with running_mailbox(("postman", "rings twice"), certificate) as running:
+        yield running
+
+
+class TestWhatIsSet:
+    """Each of the mails' settings has its effect. Alice's link, as she signs up, is the first mail."""
+
+    def test_a_server_that_asks_who_it_is_gets_the_name_and_the_password(
+        self, make_app: AppMaker, alice: Person, choosy: Mailbox
+    ) -> None:
+        server = {"smtp_host": choosy.host, "smtp_port": choosy.port}
+        for login in ({}, {"smtp_user": "postman", "smtp_password": "knocks once"}):
+            deliver(app := make_app(**server, **login))
+            assert (choosy.mails, pending(app)) == ([], 1)
+            make_due(app)
+        deliver(make_app(**server, smtp_user="postman", smtp_password="rings twice"))
+        assert choosy.wait()["To"] == alice.email
+
+    def test_a_server_is_waited_for_as_long_as_is_set(
+        self, make_app: AppMaker, alice: Person, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waits = []
+
+        class Noted(smtplib.SMTP):
+            def connect(self, *address: Any, **options: Any) -> tuple[int, bytes]:
+                answered = super().connect(*address, **options)
+                waits.append(self.sock and self.sock.gettimeout())
+                return answered
+
+        monkeypatch.setattr(smtplib, "SMTP", Noted)
+        deliver(make_app(smtp_host=mailbox.host, smtp_port=mailbox.port, smtp_timeout_s=77))
+        assert mailbox.wait()["To"] == alice.email
+        assert waits == [77]
+
+    @pytest.mark.parametrize(
+        ("given", "sender"),
+        [
+            ({"mail_from": "Deploy <noreply@mail.example.com>"}, "Deploy <noreply@mail.example.com>"),
+            ({}, "Autostack <autostack@localhost>"),
+        ],
+    )
+    def test_mails_are_from_whom_is_set(
+        self, make_app: AppMaker, alice: Person, mailbox: Mailbox, given: dict[str, str], sender: str
+    ) -> None:
+        deliver(make_app(smtp_host=mailbox.host, smtp_port=mailbox.port, **given))
+        assert mailbox.wait()["From"] == sender
+
+    def test_tries_are_as_many_and_as_far_apart_as_is_set(
+        self, make_app: AppMaker, alice: Person, mailbox: Mailbox
+    ) -> None:
+        tries = {"mail_attempts": 3, "mail_retry_interval_s": 700, "mail_interval_s": 0}
+        app = make_app(smtp_host=mailbox.host, smtp_port=mailbox.port, **tries)
+        mailbox.answer = "451 try again later"
+        # Both are counted from the moment of the try.
+        wait = select(PendingMail.due_at - PendingMail.quiet_until)
+        for seconds in (700, 1_400):
+            deliver(app)
+            with app.app_context():
+                assert db.session.scalar(wait) == timedelta(seconds=seconds)
+            make_due(app)
+        assert pending(app) == 1
+        deliver(app)
+        assert (mailbox.refused, pending(app)) == (3, 0)
+
+    def test_links_are_good_for_as_long_as_is_set_and_say_so(
+        self, make_app: AppMaker, alice: Person, mailbox: Mailbox
+    ) -> None:
+        # What a busy machine takes is a small part of days.
+        lifetimes = {"password_reset_expires_in_s": "2d", "email_verification_expires_in_s": "5d"}
+        app = make_app(smtp_host=mailbox.host, smtp_port=mailbox.port, **lifetimes)
+        ask(app, alice.email)
+        deliver(app)
+        mailbox.wait(2)
+        for purpose, subject, days in (
+            (Purpose.RESET_PASSWORD, "new password", 2),
+            (Purpose.VERIFY_EMAIL, "Confirm", 5),
+        ):
+            with app.app_context():
+                expires = select(OneTimeToken.expires_at).where(OneTimeToken.purpose == purpose)
+                left = db.session.scalars(expires).one() - datetime.now(UTC)
+            assert left.total_seconds() == pytest.approx(days * 86_400, abs=600)
+            [sent] = [each for each in mailbox.mails if subject in each["Subject"]]
+            assert f"within {days * 24} hours" in sent.get_content()
 
 
 class TestAskingForOneMailAfterAnother:
