@@ -9,7 +9,7 @@ from flask_login import current_user
 
 from autostack.accounts import identity, service
 from autostack.accounts.models import User
-from autostack.accounts.schemas import ForgotPasswordIn, LogInIn, ResetPasswordIn, SignUpIn, VerifyEmailIn
+from autostack.accounts.schemas import ForgotPasswordIn, LogInFormIn, ResetPasswordIn, SignUpIn, VerifyEmailIn
 from autostack.errors import AutostackError, Conflict, Invalid
 from autostack.web.access import me, public, signed_in
 from autostack.web.rate_limits import limit_authentication
@@ -29,7 +29,7 @@ def login() -> Response:
 @limit_authentication
 def log_in() -> Response:
     try:
-        given = LogInIn.parse(request.form)
+        given = LogInFormIn.parse(request.form)
         user = service.log_in(given.email, given.password)
     except Invalid as error:
         return _form("accounts/login.html", error, error.details)

@@ -77,6 +77,11 @@ class SignUpIn(Schema):
 class LogInIn(Schema):
     email: Email
     password: Password
+
+
+class LogInFormIn(LogInIn):
+    """What the page asks besides: whether its cookie outlasts the browser. The API's tokens have no such choice."""
+
     remember: bool = False
 
 

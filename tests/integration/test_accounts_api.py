@@ -233,6 +233,17 @@ def test_the_api_sets_no_cookie(nobodys_api: Api, alice: Person) -> None:
     assert "Set-Cookie" not in answered.headers
 
 
+@pytest.mark.parametrize("remember", [True, "on", None])
+def test_what_only_the_page_asks_at_a_log_in_means_nothing_to_the_api(
+    nobodys_api: Api, alice: Person, remember: Any
+) -> None:
+    credentials = {"email": alice.email, "password": alice.password}
+    answered = nobodys_api.post("/api/auth/login", {**credentials, "remember": remember})
+    assert (answered.status_code, answered.json["expiresIn"]) == (200, 7 * 86_400)
+    schemas = nobodys_api.get("/api/openapi.json").json["components"]["schemas"]
+    assert set(schemas["LogInIn"]["properties"]) == {"email", "password"}
+
+
 def test_a_browsers_cookie_signs_in_to_the_api_too(browser: Browser) -> None:
     assert browser.get("/api/auth/session").json["user"]["name"] == "Alice"
 
