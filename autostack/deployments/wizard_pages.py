@@ -189,10 +189,10 @@ def _chosen(draft: DeploymentDraft | None) -> dict[str, str]:
 
 def _found() -> dict[str, Any]:
     """Return the user's repositories at GitHub for the list, or why there are none."""
-    query = request.args.get("q", "")[:255]
+    query, is_anew = request.args.get("q", "")[:255], "anew" in request.args
     found: dict[str, Any] = {"query": query, "repositories": None, "problem": None, "reconnect": False}
     try:
-        return {**found, "repositories": github_repositories.search(me(), query)}
+        return {**found, "repositories": github_repositories.search(me(), query, is_anew=is_anew)}
     except GitHubNotConnected as error:
         return {**found, "problem": error.message, "reconnect": True}
     except GitHubUnavailable as error:

@@ -1,4 +1,4 @@
-"""The repositories and branches of a user's GitHub account, remembered for a minute."""
+"""The repositories and branches of a user's GitHub account, remembered for minutes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from autostack.github.client import Branch, GitHubApi, GitHubNotConnected, Repos
 
 log = structlog.stdlib.get_logger(__name__)
 
-REMEMBERED_S = 60
+# The spec's five minutes: a list may be ten requests to GitHub.
+REPOSITORIES_FOR_S = 300
+BRANCHES_FOR_S = 60
 
 
 class Repositories(BaseModel, frozen=True):
@@ -38,14 +40,17 @@ class Branches(BaseModel, frozen=True):
 Kept = TypeVar("Kept", Repositories, Branches)
 
 
-def search(user: User, text: str = "") -> Repositories:
-    """Return the user's repositories whose name, or owner's name, has `text`. Raises as `GitHubApi` does."""
+def search(user: User, text: str = "", *, is_anew: bool = False) -> Repositories:
+    """Return the user's repositories whose name, or owner's name, has `text`. Raises as `GitHubApi` does.
+
+    With `is_anew` GitHub is asked, whatever is remembered.
+    """
 
     def ask(api: GitHubApi) -> Repositories:
         found, is_all = api.repositories()
         return Repositories(found=found, truncated=not is_all)
 
-    every = _remembered(user, "repositories", Repositories, ask)
+    every = _remembered(user, "repositories", Repositories, ask, REPOSITORIES_FOR_S, is_anew=is_anew)
     wanted = text.strip().casefold()
     found = [repository for repository in every.found if wanted in repository.full_name.casefold()]
     return Repositories(found=found, truncated=every.truncated)
@@ -64,7 +69,7 @@ def branches(user: User, name: str) -> Branches:
         first = sorted(found, key=lambda branch: branch.name != repository.default_branch)
         return Branches(repository=repository, found=first, truncated=not is_all)
 
-    return _remembered(user, f"branches:{full_name.lower()}", Branches, ask)
+    return _remembered(user, f"branches:{full_name.lower()}", Branches, ask, BRANCHES_FOR_S)
 
 
 def named(user: User, name: str) -> Repository:
@@ -73,10 +78,15 @@ def named(user: User, name: str) -> Repository:
     Raises RepositoryNotFound, and as `GitHubApi` does.
     """
     own = f"{service.connected(user.id).github_username}/{name}".casefold()
-    found = [repository for repository in search(user, name).found if repository.name.casefold() == name.casefold()]
+    # It may be younger than what is remembered.
+    found = _of_that_name(search(user, name), name) or _of_that_name(search(user, name, is_anew=True), name)
     if not found:
         raise RepositoryNotFound
     return min(found, key=lambda repository: repository.full_name.casefold() != own)
+
+
+def _of_that_name(listed: Repositories, name: str) -> list[Repository]:
+    return [repository for repository in listed.found if repository.name.casefold() == name.casefold()]
 
 
 def api_of(user: User) -> GitHubApi:
@@ -87,18 +97,20 @@ def api_of(user: User) -> GitHubApi:
     return GitHubApi(settings(), token)
 
 
-def _remembered(user: User, what: str, kind: type[Kept], ask: Callable[[GitHubApi], Kept]) -> Kept:
+def _remembered(
+    user: User, what: str, kind: type[Kept], ask: Callable[[GitHubApi], Kept], for_s: int, *, is_anew: bool = False
+) -> Kept:
     connected_at: datetime = service.connected(user.id).connected_at
     # Whoever connects again, perhaps as somebody else, sees nothing of before.
     key = f"autostack:github:{user.id}:{connected_at.timestamp()}:{what}"
-    kept = _recall(key, kind)
+    kept = None if is_anew else _recall(key, kind)
     if kept is not None:
         return kept
     with api_of(user) as api:
         # A slow GitHub must not keep a connection of the database's pool waiting with it.
         db.session.commit()
         asked = ask(api)
-    _remember(key, asked)
+    _remember(key, asked, for_s)
     return asked
 
 
@@ -111,8 +123,8 @@ def _recall(key: str, kind: type[Kept]) -> Kept | None:
         return None
 
 
-def _remember(key: str, asked: Repositories | Branches) -> None:
+def _remember(key: str, asked: Repositories | Branches, for_s: int) -> None:
     try:
-        redis().set(key, asked.model_dump_json(), ex=REMEMBERED_S)
+        redis().set(key, asked.model_dump_json(), ex=for_s)
     except RedisError as error:
         log.warning("GitHub's answer is not remembered", error=type(error).__name__)

@@ -87,7 +87,7 @@ def redis_is_emptied(api: Api) -> None:
         redis().flushall()
 
 
-def test_githubs_answer_is_remembered_for_a_minute_and_per_connection(
+def test_githubs_answer_is_remembered_for_five_minutes_and_per_connection(
     oauth_app: Flask, owner: Person, owners_api: Api, github: GitHubPeer
 ) -> None:
     names(owners_api.get(REPOS))
@@ -95,7 +95,7 @@ def test_githubs_answer_is_remembered_for_a_minute_and_per_connection(
     assert github.calls.count(f"GET {API}/user/repos") == 1
     with oauth_app.app_context():
         [key] = redis().keys("autostack:github:*")
-        assert 0 < redis().ttl(key) <= 60
+        assert 60 < redis().ttl(key) <= 300
     github.account |= {"id": 7, "login": "other"}
     connect_github(Browser(oauth_app).sign_in(owner), github)
     assert names(owners_api.get(REPOS)) == ["team/site", "octo/old"]
@@ -128,6 +128,19 @@ def test_branches_come_with_the_default_one_first(owners_api: Api) -> None:
         "truncated": False,
     }
     assert by_name.json == in_full.json
+
+
+def test_a_repository_that_is_younger_than_the_list_is_found_by_its_name(
+    oauth_app: Flask, owners_api: Api, github: GitHubPeer
+) -> None:
+    names(owners_api.get(REPOS))
+    github.repositories.append(PeerRepository(5, "octo/new"))
+    assert "octo/new" not in names(owners_api.get(REPOS))
+    assert owners_api.get(f"{REPOS}/new/branches").status_code == 200
+    assert "octo/new" in names(owners_api.get(REPOS))
+    with oauth_app.app_context():
+        [key] = redis().keys("autostack:github:*:branches:*")
+        assert 0 < redis().ttl(key) <= 60
 
 
 def test_branches_are_read_over_all_pages(owners_api: Api, github: GitHubPeer) -> None:

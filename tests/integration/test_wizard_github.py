@@ -87,6 +87,22 @@ def test_the_list_comes_after_the_page_and_without_javascript_when_asked_for(hub
     assert "None of your repositories has “zzz”" in text_of(parsed(hub.browser.get(f"{LIST}?q=zzz")), "#repositories")
 
 
+def test_a_repository_made_just_now_is_a_click_away(hub: Hub, github: GitHubPeer) -> None:
+    [link] = parsed(hub.browser.get(f"{LIST}?q=o")).select("#repositories a[hx-get]")
+    github.repositories.append(PeerRepository(3, "octo/new", pushed_at="2019-01-01T00:00:00Z"))
+    known = ["octo/site", "octo/blog"]
+    assert choices(parsed(hub.browser.get(f"{LIST}?q=o"))) == known
+    assert choices(parsed(hub.browser.get(str(link["hx-get"])))) == [*known, "octo/new"]
+    github.repositories.append(PeerRepository(4, "octo/newer", pushed_at="2018-01-01T00:00:00Z"))
+    assert choices(parsed(hub.browser.get(f"{LIST}?q=o"))) == [*known, "octo/new"]
+    assert choices(parsed(hub.browser.get(str(link["href"])))) == [*known, "octo/new", "octo/newer"]
+
+
+def test_asking_github_anew_counts_towards_the_limit(app: Flask, make_app: AppMaker, alice: Person) -> None:
+    browser = Browser(make_app(rate_limit_api="2/minute")).sign_in(alice)
+    assert [browser.get(f"{LIST}?anew=1").status_code for _ in range(3)] == [200, 200, 429]
+
+
 def test_a_private_repository_goes_through_all_three_steps(hub: Hub) -> None:
     path = chosen(hub)
     page = parsed(hub.browser.get(f"{path}/configure"))
