@@ -28,15 +28,20 @@ SIGNATURE = r"[A-Za-z0-9_-]{43}"
 OURS = re.compile(rf"(?:^|[;,])\s*(?:__Host-)?(?:{ENTRY_NAME}|{KNOWN_NAME})=[^;,]*".encode())
 
 
+def names(settings: Settings) -> tuple[str, str]:
+    """Return what the two are called: the one that lets in, and the one of who was in before."""
+    # The prefix has browsers refuse one that a neighbour under the same domain has put there.
+    prefix = "__Host-" if _is_secure(settings) else ""
+    return prefix + ENTRY_NAME, prefix + KNOWN_NAME
+
+
 class Cookies:
     """Makes and reads them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._is_secure = settings.site_url("any").startswith("https://")
-        # The prefix has browsers refuse one that a neighbour under the same domain has put there.
-        prefix = "__Host-" if self._is_secure else ""
-        self._entry, self._known = prefix + ENTRY_NAME, prefix + KNOWN_NAME
+        self._is_secure = _is_secure(settings)
+        self._entry, self._known = names(settings)
         self._entry_in = re.compile(rf"(?:^|[;,\s]){self._entry}=(\d{{1,12}})\.({SIGNATURE})".encode())
         self._known_in = re.compile(rf"(?:^|[;,\s]){self._known}=(\d{{1,12}}\.[0-9a-f]{{24}})\.({SIGNATURE})".encode())
 
@@ -86,3 +91,7 @@ class Cookies:
     def _signature(self, told: str, host: str, purpose: str) -> str:
         digest = hmac.digest(self._key, f"{host}\n{purpose}\n{told}".encode(), "sha256")
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def _is_secure(settings: Settings) -> bool:
+    return settings.site_url("any").startswith("https://")

@@ -7,6 +7,7 @@ from flask_login import current_user
 
 from autostack.agent import detect
 from autostack.extensions import settings
+from autostack.proxy import gate_cookies
 from autostack.web import handbook, showcase
 from autostack.web.access import public
 
@@ -27,7 +28,12 @@ def landing() -> Response:
 def article(name: str) -> str:
     """Say something in a page of text: of what is not here yet, what there is instead."""
     known = {one.name for one in detect.frameworks()}
-    return render_template(f"public/{name}.html", settings=settings(), frameworks=sorted(known, key=str.casefold))
+    return render_template(
+        f"public/{name}.html",
+        settings=settings(),
+        frameworks=sorted(known, key=str.casefold),
+        site_cookies=gate_cookies.names(settings()),
+    )
 
 
 @pages.get("/docs")

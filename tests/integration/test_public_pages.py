@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from typing import Literal
 
 import pytest
 
+from autostack.dashboard.pages import BANNER_COOKIE
+from autostack.extensions import settings
+from autostack.proxy import gate_cookies
+from autostack.web import themes
 from autostack.web.navigation import FOOTER, sections
 from tests.conftest import AppMaker
+from tests.pages import parsed, text_of
 from tests.people import Browser
 
 COMING_SOON = ["/pricing", "/docs", "/templates", "/pipelines", "/monitoring", "/team", "/integrations"]
@@ -87,8 +93,31 @@ def test_the_terms_and_the_privacy_page_say_who_runs_it(make_app: AppMaker, nobo
         assert "have not entered a name" in nobodys_browser.get(path).text
 
 
-def test_the_privacy_page_names_the_cookies_that_there_are(browser: Browser) -> None:
-    assert f"<code>{browser.app.config['SESSION_COOKIE_NAME']}</code>" in browser.get("/privacy").text
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_privacy_page_names_the_cookies_that_there_are(
+    make_app: AppMaker, scheme: Literal["http", "https"]
+) -> None:
+    app = make_app(sites_url_scheme=scheme)
+    with app.app_context():
+        of_sites = gate_cookies.names(settings())
+    assert all(name.startswith("__Host-") == (scheme == "https") for name in of_sites)
+    named = {
+        (row.select("code")[0].get_text(), row.select("td")[2].get_text())
+        for row in parsed(Browser(app).get("/privacy")).select("tbody tr")
+    }
+    assert named == {
+        (app.config["SESSION_COOKIE_NAME"], "Until the browser closes, or 30 days where you asked to be remembered"),
+        (BANNER_COOKIE, "Half a year"),
+        (themes.COOKIE, "A year"),
+        (of_sites[0], f"{gate_cookies.ENTRY_TTL_S // 86_400} days"),
+        (of_sites[1], {365 * 86_400: "A year"}[gate_cookies.KNOWN_TTL_S]),
+    }
+
+
+def test_the_privacy_page_says_how_long_visits_stay_counted(make_app: AppMaker) -> None:
+    page = text_of(parsed(Browser(make_app(traffic_retention_days=41)).get("/privacy")), "main")
+    assert "figures are kept for 41 days" in page
+    assert page.count("picture that you upload") == 1
 
 
 def test_who_signs_up_is_told_what_they_agree_to(nobodys_browser: Browser) -> None:
