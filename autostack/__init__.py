@@ -1,4 +1,4 @@
-"""Autostack: connect a Git repository, and every push is built and served at a URL of its own.
+"""Autostack: connect a Git repository, and each deployment is built and served at a URL of its own.
 
 Importing the package loads nothing heavy, so that the proxy and the build agent start without Flask.
 """

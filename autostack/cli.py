@@ -19,7 +19,7 @@ DATA_DIR = click.Path(file_okay=False, readable=False, path_type=Path)
 
 @click.group()
 def main() -> None:
-    """Autostack: connect a Git repository, and every push is built and served at a URL of its own."""
+    """Autostack: connect a Git repository, and each deployment is built and served at a URL of its own."""
 
 
 @main.command()
