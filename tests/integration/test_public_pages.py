@@ -79,6 +79,13 @@ def test_what_is_not_here_yet_has_a_page_that_leads_on(nobodys_browser: Browser,
     assert len(inner(article)) >= 2
 
 
+def test_the_page_on_monitoring_leads_to_what_is_measured(nobodys_browser: Browser) -> None:
+    page = nobodys_browser.get("/monitoring").text
+    assert {"/projects", "/analytics", "/status", "/docs/configuration#proxy"} <= inner_and_outer(page)
+    assert "Traffic" in page
+    assert "PROXY_METRICS_PORT" in page
+
+
 def test_the_limits_of_the_installation_are_told_as_they_are_set(make_app: AppMaker) -> None:
     page = Browser(make_app(build_timeout_ms=90_000, rate_limit_deployments="7/hour")).get("/pricing").text
     assert "1m 30s" in page
