@@ -12,7 +12,7 @@ from autostack.deployments import ansi, hosts, logs
 from autostack.deployments.changes import Since
 from autostack.deployments.models import Deployment, DeploymentLog, DeploymentStage
 from autostack.deployments.service import ALL, FILTERS
-from autostack.deployments.status import Status, Trigger
+from autostack.deployments.status import StageStatus, Status, Trigger
 from autostack.extensions import settings
 from autostack.paging import MAX_PAGE, MAX_PAGE_SIZE, Page
 from autostack.projects.schemas import BuildSettingsIn, RepositoryReference, SiteUrl
@@ -140,7 +140,7 @@ class DeploymentSummaryOut(Schema):
 
 class StageOut(Schema):
     name: str = Field(examples=["Building"])
-    status: str = Field(examples=["success"])
+    status: str = Field(examples=[StageStatus.COMPLETED])
     timestamp: Time | None
 
     @classmethod

@@ -12,6 +12,7 @@ from flask import Flask
 from pydantic import Field
 
 from autostack.accounts.service import EmailTaken
+from autostack.deployments.status import StageStatus
 from autostack.web.access import public, signed_in
 from autostack.web.examples import NoExample, example_of
 from autostack.web.openapi import document, undeclared_routes
@@ -95,6 +96,11 @@ def test_every_example_is_as_its_schema_says(app: Flask) -> None:
     for name in schemas:
         schema = {"$schema": DIALECT, "$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
         jsonschema_rs.validator_for(schema).validate(example_of(schemas[name], schemas))
+
+
+def test_the_example_of_a_stage_is_in_a_state_that_a_stage_can_have(app: Flask) -> None:
+    schemas = described(app)["components"]["schemas"]
+    assert example_of(schemas["StageOut"], schemas)["status"] in list(StageStatus)
 
 
 def test_an_operation_reads_and_answers_what_it_is_declared_to() -> None:
