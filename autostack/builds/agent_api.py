@@ -63,11 +63,11 @@ def tell_source(id: uuid.UUID) -> Response:
 def list_files(id: uuid.UUID) -> Response:
     request.max_content_length = MAX_LISTING_BYTES
     attempt, given = _hear(id, FilesIn)
-    scope, deployment_id = service.scope_of(attempt), attempt.deployment_id
+    scope, deployment_id, fallback = service.scope_of(attempt), attempt.deployment_id, service.fallback_of(attempt)
     # No connection of the pool, and no lock, waits for the store.
     db.session.commit()
     compiled = compile_rules(given.rules.sources(), settings().country_header)
-    wanted = artifacts.propose(scope, deployment_id, id, given.files, compiled.rules)
+    wanted = artifacts.propose(scope, deployment_id, id, given.files, compiled.rules, fallback)
     return jsonify(uploads=[_upload(id, blob) for blob in wanted], notes=compiled.notes)
 
 

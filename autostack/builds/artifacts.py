@@ -20,7 +20,7 @@ from autostack.extensions import db, settings, store
 from autostack.settings import MB, Settings
 from autostack.sites import keys
 from autostack.sites.errors import ObjectNotFound
-from autostack.sites.manifest import Blob, Manifest, ManifestInvalid, hashes_in
+from autostack.sites.manifest import Blob, Fallback, Manifest, ManifestInvalid, hashes_in
 from autostack.sites.rules.model import Rules
 from autostack.sites.signing import SignedUpload
 from autostack.sites.store import FEW_NAMES
@@ -44,11 +44,17 @@ class Wanted:
 
 
 def propose(
-    scope: Scope, deployment_id: uuid.UUID, attempt_id: uuid.UUID, files: list[FileIn], rules: Rules
+    scope: Scope,
+    deployment_id: uuid.UUID,
+    attempt_id: uuid.UUID,
+    files: list[FileIn],
+    rules: Rules,
+    fallback: Fallback = "auto",
 ) -> list[Wanted]:
-    """Keep the list of files that an attempt built, with the site's rules, and return the blobs that are wanted for it.
+    """Keep the list of files that an attempt built, and return the blobs that are wanted for it.
 
-    Raises Invalid naming the file and the limit, ManifestInvalid, Unavailable while garbage is deleted.
+    With it are kept the site's rules, and what a page that is not there gets. Raises Invalid naming the file and the
+    limit, ManifestInvalid, Unavailable while garbage is deleted.
     """
     # A site that only leads elsewhere is one, too.
     if files or not rules.redirects:
@@ -58,6 +64,7 @@ def propose(
         project_id=project,
         deployment_id=deployment,
         files={file.path: file.file() for file in files},
+        fallback=fallback,
         rules=rules,
     )
     listing, data = keys.listing(project, deployment, str(attempt_id)), manifest.to_json()

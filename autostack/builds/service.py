@@ -30,6 +30,7 @@ from autostack.github import service as github
 from autostack.projects import repository as repositories
 from autostack.queue import CONTROL, enqueue
 from autostack.settings import MB, Settings
+from autostack.sites.manifest import Fallback
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -153,6 +154,13 @@ def scope_of(attempt: BuildAttempt) -> Scope:
     """Return whose earlier work an attempt may build upon: its project's, its branch's and production's."""
     deployment = attempt.deployment
     return Scope(deployment.project_id, deployment.branch, deployment.project.branch)
+
+
+def fallback_of(attempt: BuildAttempt) -> Fallback:
+    """Return what a page that is not there gets, as the project said when the deployment was asked for."""
+    # A deployment that was asked for before projects could say so has none.
+    fallback: Fallback = attempt.deployment.snapshot.get("fallback", "auto")
+    return fallback
 
 
 def store_lines(attempt: BuildAttempt, batch: int, lines: list[Line]) -> None:

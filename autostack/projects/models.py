@@ -6,13 +6,26 @@ import uuid
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, null, select, text, true
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    null,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from autostack.accounts.models import User
 from autostack.columns import Created, Id, Updated
 from autostack.extensions import Base
 from autostack.hiding import show_only, table_of
+from autostack.sites.manifest import Fallback
 
 
 class Protects(StrEnum):
@@ -31,6 +44,7 @@ class Project(Base):
     __tablename__ = "projects"
     __table_args__ = (
         UniqueConstraint("user_id", "name"),
+        CheckConstraint("fallback IN ('auto', 'spa', 'none')", name="fallback"),
         Index("ix_projects_user_id_repository_key", "user_id", "repository_key"),
         Index("ix_projects_deleted", "id", postgresql_where=text("deleted_at IS NOT NULL")),
     )
@@ -50,6 +64,8 @@ class Project(Base):
     build_command: Mapped[str | None] = mapped_column(Text, default=null(), server_default="npm run build")
     output_dir: Mapped[str | None] = mapped_column(String(255), default=null(), server_default="dist")
     node_version: Mapped[str | None] = mapped_column(String(20))
+    # What a page that is not there gets.
+    fallback: Mapped[Fallback] = mapped_column(Text, server_default="auto", default="auto")
     # Encrypted JSON object: name → value. See autostack.encryption.
     env_vars: Mapped[str | None] = mapped_column(Text)
     github_repo_id: Mapped[str | None] = mapped_column(String(255))

@@ -31,7 +31,12 @@ pages = Blueprint("projects", __name__, url_prefix="/projects")
 
 # Form field → column. Variables have a page of their own.
 SHOWN = {"name": "name", **service.SNAPSHOT, "keepDeployments": "keep_deployments", "keepDays": "keep_days"}
-NEVER_EMPTY = frozenset({"name", "repository"})
+NEVER_EMPTY = frozenset({"name", "repository", "fallback"})
+FALLBACKS: Mapping[str, str] = {
+    "auto": "Automatic: 404.html, if there is one, else index.html",
+    "spa": "Single-page app: always index.html",
+    "none": "Plain: always a 404",
+}
 # Before the name of a field: what the page showed in it.
 WAS = "was."
 
@@ -203,6 +208,7 @@ def delete(id: uuid.UUID) -> Response:
 def _settings_frame(project: Project) -> dict[str, Any]:
     return {
         **overview.frame(project),
+        "fallbacks": FALLBACKS.items(),
         "kept_by_default": str(Rule.of_the_platform()),
         "max_kept_deployments": MAX_KEPT_DEPLOYMENTS,
         "max_kept_days": MAX_KEPT_DAYS,
@@ -238,10 +244,14 @@ def _changed(project: Project) -> dict[str, str | None]:
     now, before = _shown(project), _as_shown(project)
     typed = {name: request.form[name].strip() for name in SHOWN if name in request.form}
     changed = {name: text for name, text in typed.items() if text != before[name].strip()}
-    overtaken = {name: now[name] for name, text in changed.items() if now[name] not in (before[name], text)}
+    overtaken = [name for name, text in changed.items() if now[name] not in (before[name], text)]
     if overtaken:
-        raise Overtaken(overtaken)
+        raise Overtaken({name: _in_words(name, now[name]) for name in overtaken})
     return {name: text if name in NEVER_EMPTY else text or None for name, text in changed.items()}
+
+
+def _in_words(name: str, text: str) -> str:
+    return FALLBACKS[text] if name == "fallback" else text
 
 
 def _again(template: str, error: AutostackError, **context: Any) -> Response:

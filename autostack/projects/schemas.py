@@ -14,6 +14,7 @@ from autostack.paging import MAX_PAGE, MAX_PAGE_SIZE, Page
 from autostack.projects.environment import preview, read_variables
 from autostack.projects.models import Project, Protects
 from autostack.settings import MAX_KEPT_DAYS, MAX_KEPT_DEPLOYMENTS
+from autostack.sites.manifest import Fallback
 from autostack.web.schemas import WHOLE, PaginationOut, Schema, Time
 
 MAX_COMMAND_CHARACTERS = 2_000
@@ -60,7 +61,11 @@ SiteUrl = Annotated[str, Field(examples=["https://portfolio.example.app"])]
 
 
 class BuildSettingsIn(Schema):
-    """How to build. A key that is absent keeps what stands; null has it detected; an empty command runs none."""
+    """How to build. A key that is absent keeps what stands; null has it detected; an empty command runs none.
+
+    `fallback` is what a page that is not there gets: `auto` the site's 404.html, else 200.html, else index.html;
+    `spa` always index.html; `none` always a 404.
+    """
 
     branch: Branch | None = None
     root_dir: RootFolder | None = None
@@ -68,6 +73,8 @@ class BuildSettingsIn(Schema):
     build_command: BuildCommand | None = None
     output_dir: OutputFolder | None = None
     node_version: NodeVersion | None = None
+    # Never null. A new project's default is its column's; of others, what is absent stays.
+    fallback: Fallback = Field(default_factory=lambda: "auto", examples=["auto"])
     env_vars: Variables | None = None
 
     def changes(self) -> dict[str, Any]:
@@ -142,6 +149,7 @@ class ProjectOut(ProjectSummaryOut):
     build_command: str | None = Field(examples=["npm run build"])
     output_dir: str | None = Field(examples=["dist"])
     node_version: str | None = Field(examples=["22"])
+    fallback: Fallback = Field(examples=["auto"])
     env_vars: list[VariableOut]
     auto_promote: bool
     keep_deployments: int | None = Field(examples=[50])
@@ -158,6 +166,7 @@ class ProjectOut(ProjectSummaryOut):
             build_command=project.build_command,
             output_dir=project.output_dir,
             node_version=project.node_version,
+            fallback=project.fallback,
             env_vars=[VariableOut(key=name, preview=preview(value)) for name, value in sorted(stored.items())],
             auto_promote=project.auto_promote,
             keep_deployments=project.keep_deployments,

@@ -45,6 +45,7 @@ SNAPSHOT = {
     "buildCommand": "build_command",
     "outputDir": "output_dir",
     "nodeVersion": "node_version",
+    "fallback": "fallback",
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 
 from autostack.builds.models import BuildAttempt
 from autostack.deployments.models import Deployment
@@ -46,6 +47,7 @@ def test_a_project_is_made_of_a_repository_that_was_reached(app: Flask, api: Api
         "buildCommand": None,
         "outputDir": None,
         "nodeVersion": None,
+        "fallback": "auto",
         "envVars": [],
         "autoPromote": True,
         "keepDeployments": None,
@@ -69,9 +71,15 @@ def test_all_build_settings_are_kept(api: Api, site: str) -> None:
         "buildCommand": "",
         "outputDir": "build",
         "nodeVersion": "20",
+        "fallback": "none",
     }
     project = api.post("/api/projects", wanted).json
     assert {name: project[name] for name in wanted} == {**wanted, "rootDir": "apps/web"}
+
+
+def test_the_database_holds_no_fallback_that_the_proxy_does_not_know(app: Flask, project: dict[str, Any]) -> None:
+    with app.app_context(), pytest.raises(IntegrityError, match="ck_projects_fallback"):
+        db.session.execute(update(Project).values(fallback="always"))
 
 
 def test_the_list_shows_the_callers_projects_with_few_fields(
@@ -142,6 +150,9 @@ def test_values_keep_their_white_space(app: Flask, api: Api, site: str) -> None:
         ("buildCommand", "a\x1bb"),
         ("nodeVersion", "latest; rm"),
         ("nodeVersion", "x" * 21),
+        ("fallback", "always"),
+        ("fallback", ""),
+        ("fallback", None),
         ("envVars", {"1": "x"}),
         ("envVars", "no equals sign"),
         ("envVars", {f"A{number}": "" for number in range(101)}),

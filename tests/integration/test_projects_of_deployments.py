@@ -67,4 +67,5 @@ def test_a_snapshot_has_the_settings_as_they_stand(app: Flask, alice: Person, pr
         "buildCommand": None,
         "outputDir": None,
         "nodeVersion": None,
+        "fallback": "auto",
     }

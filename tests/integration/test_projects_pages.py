@@ -112,6 +112,26 @@ def filled_in(browser: Browser, page: str) -> dict[str, str]:
     return {str(field["name"]): str(field.get("value", "")) for field in inputs if field["name"] != "csrf_token"}
 
 
+def test_what_pages_that_are_not_there_get_is_chosen_on_the_settings_page(
+    app: Flask, api: Api, browser: Browser, page: str
+) -> None:
+    chosen = parsed(browser.get(f"{page}/settings")).select("#fallback option[selected]")
+    assert [option["value"] for option in chosen] == ["auto"]
+    older = filled_in(browser, page)
+    assert browser.post(f"{page}/settings", {**older, "fallback": "spa"}).status_code == 303
+    assert stored(app).fallback == "spa"
+    chosen = parsed(browser.get(f"{page}/settings")).select("#fallback option[selected]")
+    assert [option.get_text() for option in chosen] == ["Single-page app: always index.html"]
+    # An older page is told what it would replace in the words that it shows.
+    refused = browser.post(f"{page}/settings", {**older, "fallback": "none"})
+    assert refused.status_code == 409
+    said = text_of(BeautifulSoup(refused.text, "html.parser"), "#fallback-error")
+    assert "changed meanwhile, to “Single-page app: always index.html”" in said
+    for wrong in ("always", ""):
+        assert browser.post(f"{page}/settings", {"fallback": wrong}).status_code == 422
+    assert stored(app).fallback == "spa"
+
+
 def test_an_older_page_of_settings_undoes_nothing_that_was_changed_since(
     app: Flask, api: Api, browser: Browser, page: str
 ) -> None:

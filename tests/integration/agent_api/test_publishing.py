@@ -5,7 +5,12 @@ from __future__ import annotations
 import hashlib
 import threading
 
-from autostack.extensions import store
+import pytest
+from sqlalchemy import update
+
+from autostack.deployments.models import Deployment
+from autostack.extensions import db, store
+from autostack.proxy.resolve import Nothing, Visit, resolve
 from autostack.sites import keys
 from autostack.sites.manifest import Manifest
 from autostack.sites.routes import read_route
@@ -23,6 +28,62 @@ def test_publishing_writes_the_manifest_and_switches_every_host(app, api, projec
         labels = ["site", "site-git-main", f"site-{deployment['id'][:8]}"]
         routes = [read_route(store(), label) for label in labels]
     assert [route.deployment_id for route in routes] == [deployment["id"]] * 3
+
+
+@pytest.mark.parametrize(
+    ("fallback", "status", "page"),
+    [("auto", 404, "/404.html"), ("spa", 200, "/index.html"), ("none", 404, "/404.html")],
+)
+def test_a_page_that_is_not_there_gets_what_the_project_says(app, api, project, fallback, status, page):
+    assert api.patch(f"/api/projects/{project['id']}", {"fallback": fallback}).json["fallback"] == fallback
+    deployment = deployed(app, api, project, {**SITE, "/404.html": b"nothing"})
+    decision = missing_page_of(app, project, deployment)
+    assert (decision.role.status, decision.path) == (status, page)
+
+
+def test_a_site_without_a_404_page_answers_with_index_html_unless_the_project_says_otherwise(app, api, project):
+    assert missing_page_of(app, project, deployed(app, api, project, SITE)).path == "/index.html"
+    api.patch(f"/api/projects/{project['id']}", {"fallback": "none"})
+    assert missing_page_of(app, project, deployed(app, api, project, SITE)) == Nothing()
+
+
+def test_a_deployment_keeps_the_fallback_that_it_was_asked_for_with(app, api, project):
+    change = f"/api/projects/{project['id']}"
+    api.patch(change, {"fallback": "spa"})
+    older = api.post("/api/deployments", {"projectId": project["id"]}).json["id"]
+    api.patch(change, {"fallback": "none"})
+    build(app, older, SITE)
+    publish(app, older)
+    deployed(app, api, project, SITE)
+    assert api.post(f"/api/deployments/{older}/promote").status_code == 200
+    with app.app_context():
+        assert read_route(store(), "site").deployment_id == older
+    assert manifest_of(app, project, older).fallback == "spa"
+
+
+def test_a_deployment_that_was_asked_for_before_projects_had_a_fallback_is_automatic(app, api, project, deployment):
+    with app.app_context():
+        db.session.execute(update(Deployment).values(snapshot={"repository": project["repository"]}))
+        db.session.commit()
+    build(app, deployment["id"], SITE)
+    publish(app, deployment["id"])
+    assert manifest_of(app, project, deployment["id"]).fallback == "auto"
+
+
+def deployed(app, api, project, files):
+    id = api.post("/api/deployments", {"projectId": project["id"]}).json["id"]
+    build(app, id, files)
+    publish(app, id)
+    return id
+
+
+def manifest_of(app, project, deployment):
+    with app.app_context():
+        return Manifest.from_json(store().get(keys.manifest(project["id"], deployment)))
+
+
+def missing_page_of(app, project, deployment):
+    return resolve(manifest_of(app, project, deployment), Visit("/no/such/page"), takes_html=True)
 
 
 def test_a_site_whose_files_did_not_arrive_fails(app, api, deployment, agent):
