@@ -157,6 +157,7 @@ class Settings(EcsSettings):
 
     # Proxy
     route_ttl_ms: int = Field(1_000, alias="ROUTE_TTL")
+    proxy_answer_timeout_ms: int = Field(1_700, alias="PROXY_ANSWER_TIMEOUT", ge=1)
     proxy_header_timeout_s: int = Field(10, alias="PROXY_HEADER_TIMEOUT")
     proxy_idle_timeout_s: int = Field(75, alias="PROXY_IDLE_TIMEOUT")
     proxy_drain_timeout_s: int = Field(30, alias="PROXY_DRAIN_TIMEOUT")

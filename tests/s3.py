@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import socket
 import subprocess
@@ -33,6 +34,8 @@ START_TIMEOUT_S = 240
 GRPC_OFFSET = 10_000
 # Above those that a browser refuses to open.
 FIRST_PORT = 12_000
+LANES = 8
+_given: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,15 @@ class S3Server:
 def free_port() -> int:
     """Return a port that nothing listened on a moment ago, and that the system gives to nobody who asks for any."""
     first_given, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    # What listens there does so some time after; until then no other process of the suite may be given the same.
+    lane = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % LANES
     while True:
-        port = random.randrange(FIRST_PORT, int(first_given))
+        port = random.randrange(FIRST_PORT + lane, int(first_given), LANES)
+        if port in _given:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
 
 

@@ -13,7 +13,7 @@ import uvloop
 from autostack import logs
 from autostack.errors import AutostackError, ConfigurationError
 from autostack.proxy.attempts import Buckets
-from autostack.proxy.handler import ANSWER_TIMEOUT_S, Handler
+from autostack.proxy.handler import Handler
 from autostack.proxy.listener import listen, look_for_missed
 from autostack.proxy.metrics import METER, Board, tell
 from autostack.proxy.reports import Reporter
@@ -75,7 +75,7 @@ def _bind_metrics(settings: Settings) -> socket.socket | None:
 
 async def serve(settings: Settings, sockets: list[socket.socket], shared: Shared, lifeline: int) -> None:
     """Serve sites on these sockets until SIGTERM or SIGINT, or until the file `lifeline` can be read from."""
-    store = open_store(settings, patience_s=ANSWER_TIMEOUT_S)
+    store = open_store(settings, patience_s=settings.proxy_answer_timeout_ms / 1000)
     handler = Handler(store, settings, shared.buckets)
     server = Server(handler, settings)
     port = await server.start(sockets)

@@ -2,7 +2,7 @@
 
 What answers a path is decided once for all who accept the same, and remembered until the host shows something else: a
 hit is two look-ups and one write. What is in memory is answered at once, in `answer_now`; everything else is fetched
-first, in `answer`, within ANSWER_TIMEOUT_S, so that a visitor never hangs on a store that stalls.
+first, in `answer`, within PROXY_ANSWER_TIMEOUT, so that a visitor never hangs on a store that stalls.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ from autostack.sites.store import Store
 
 log = structlog.get_logger(__name__)
 
-ANSWER_TIMEOUT_S = 1.7
+# With a known route to fall back on, a visitor is kept waiting for a store that stalls for a part of that time only.
+REFRESH_SHARE = 0.6
 # Different pairs of Accept-Encoding and Accept; browsers send some dozens.
 MAX_ACCEPTS = 8192
 HEALTH_PATH = b"/.autostack/healthz"
@@ -75,7 +76,9 @@ class Handler:
 
     def __init__(self, store: Store, settings: Settings, buckets: Buckets) -> None:
         disk = open_disk(settings, store)
-        self.routes = RouteTable(store, settings.route_ttl_ms / 1000, open_saved(settings, store))
+        self._timeout_s = settings.proxy_answer_timeout_ms / 1000
+        saved = open_saved(settings, store)
+        self.routes = RouteTable(store, settings.route_ttl_ms / 1000, saved, REFRESH_SHARE * self._timeout_s)
         self.limits = Limits(settings.throttle_kb * 1000 // settings.proxy_workers)
         self._store = store
         self._country_header = settings.country_header
@@ -108,7 +111,7 @@ class Handler:
     async def answer(self, request: Request) -> Response:
         """Return the response, 503 when the store is away or takes too long."""
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S) as limit:
+            async with asyncio.timeout(self._timeout_s) as limit:
                 answer = self.answer_now(request) or await self._fetch_answer(request, limit)
             response = answer if isinstance(answer, Response) else await self._ask_elsewhere(request, answer)
             if response.is_visit and response.route is not None and response.route.protection is not None:
@@ -197,7 +200,7 @@ class Handler:
         if request.path == ENTER_PATH:
             return await self._gate.enter(request, protection)
         refusal = await self._gate.refusal(request, route, protection)
-        limit.reschedule(asyncio.get_running_loop().time() + ANSWER_TIMEOUT_S)
+        limit.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
         return refusal
 
     def _finish_now(self, request: Request, site: Site, prepared: Prepared) -> Response | None:

@@ -30,8 +30,6 @@ from autostack.sites.store import Store
 log = structlog.get_logger(__name__)
 
 MAX_HOSTS = 20_000
-# With a known route to fall back on, a visitor is not kept waiting for a store that stalls.
-REFRESH_TIMEOUT_S = 1.0
 # While the store is away, one reads from it this often, and no visitor waits for it. Together they are shorter than the
 # time for which a publisher waits whom no proxy gave its word.
 PROBE_INTERVAL_S = 0.25
@@ -80,10 +78,13 @@ class Site:
 class RouteTable:
     """The routes of the hosts that were asked for lately. For one event loop."""
 
-    def __init__(self, store: Store, ttl_s: float, saved: SavedRoutes | None = None) -> None:
+    def __init__(
+        self, store: Store, ttl_s: float, saved: SavedRoutes | None = None, refresh_timeout_s: float = 1.0
+    ) -> None:
         self._store = store
         self._saved = saved
         self._ttl_s = ttl_s
+        self._refresh_timeout_s = refresh_timeout_s
         self._known: BoundedCache[str, Known] = BoundedCache(MAX_HOSTS)
         self._announced: BoundedCache[str, int] = BoundedCache(MAX_HOSTS)
         self._reads: SingleFlight[str, Route | None] = SingleFlight()
@@ -175,7 +176,7 @@ class RouteTable:
         if self._probe is not None and self._is_announced(host, known.route):
             return self._last_known(known)
         try:
-            async with asyncio.timeout(REFRESH_TIMEOUT_S):
+            async with asyncio.timeout(self._refresh_timeout_s):
                 return await self._read(host)
         except RouteInvalid as error:
             log.error("route damaged", host=host, error=error.message)

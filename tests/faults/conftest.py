@@ -46,7 +46,7 @@ def repositories(folder_of_repositories: Path) -> Iterator[GitServer]:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     # Some of them wait until an agent is given up.
-    with running_stack(tmp_path_factory.mktemp("stack"), env={"HEARTBEAT_TIMEOUT": "10"}) as running:
+    with running_stack(tmp_path_factory.mktemp("stack"), env={"HEARTBEAT_TIMEOUT": "30"}) as running:
         running.sign_up()
         yield running
 

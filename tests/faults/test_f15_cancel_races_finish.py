@@ -245,7 +245,6 @@ def play(app, api, repository, examples) -> None:
     )
 
 
-@pytest.mark.timeout(300)
 def test_f15_whatever_races_a_deployment_has_one_end(app, api, site):
     play(app, api, site, examples=6)
 

@@ -36,6 +36,7 @@ def proxy(s3: S3Server, chaos: Chaos, tmp_path: Path) -> Iterator[Proxy]:
         "AWS_ACCESS_KEY_ID": s3.access_key_id,
         "AWS_SECRET_ACCESS_KEY": s3.secret_access_key,
         "ROUTE_TTL": 100,
+        "PROXY_ANSWER_TIMEOUT": 1_700,
     }
     with running_proxy(tmp_path, environment) as running:
         yield running

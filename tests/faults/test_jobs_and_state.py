@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rq import Queue
 
-from tests.faults.watching import ENDLESS, attempts, builder_of, building, ended_in_spite, postgres, wait_for
+from tests.faults.watching import ENDLESS, attempts, builder_of, building, ended_in_spite, postgres, speaking, wait_for
 from tests.stack import FINAL
 
 START_BUILD = "autostack.builds.jobs.start_build"
@@ -22,12 +22,13 @@ def test_f01_a_deployment_that_was_never_enqueued_is_built_exactly_once(stack, d
     url, _ = slow_repository()
     first = stack.ended(stack.deploy(url, envVars="SECONDS=0"))
     # A crash between commit and enqueue leaves just this: a queued row that no queue has heard of.
-    database.execute(
-        "UPDATE deployments SET status = 'queued', attempt_id = NULL, started_at = NULL,"
-        " completed_at = NULL WHERE id = %s",
-        [first["id"]],
-    )
-    database.execute("DELETE FROM build_attempts WHERE deployment_id = %s", [first["id"]])
+    with database.transaction():
+        database.execute(
+            "UPDATE deployments SET status = 'queued', attempt_id = NULL, started_at = NULL,"
+            " completed_at = NULL WHERE id = %s",
+            [first["id"]],
+        )
+        database.execute("DELETE FROM build_attempts WHERE deployment_id = %s", [first["id"]])
     assert stack.ended(first)["status"] == "success"
     assert attempts(database, first) == ["built"]
 
@@ -90,7 +91,7 @@ def test_f09_a_flushed_redis_loses_no_queued_deployment(stack, database, redis, 
 
 def test_f11_postgresql_that_is_restarted_mid_build_leaves_one_end(stack, slow_repository):
     deployment = stack.deploy(slow_repository()[0], envVars="SECONDS=4")
-    building(stack, deployment)
+    speaking(stack, deployment)
     postgres(stack).send_signal(signal.SIGINT)
     ended = ended_in_spite(stack, deployment)
     assert ended["status"] == "success"
@@ -108,7 +109,7 @@ def test_f14_two_workers_that_get_one_deployment_make_one_build(stack, database,
 def test_f16_a_newer_push_overtakes_an_older_build_for_good(stack, slow_repository):
     url, repository = slow_repository("older")
     older = stack.deploy(url, envVars="SECONDS=4")
-    building(stack, older)
+    speaking(stack, older)
     repository.commit({"page.html": "newer"})
     newer = stack.ended(stack.deploy(url, envVars="SECONDS=0"))
     assert stack.get_site(newer["url"]).text == "newer"

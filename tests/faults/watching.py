@@ -62,11 +62,16 @@ def attempts(database: psycopg.Connection[Any], deployment: Mapping[str, Any]) -
     return [outcome for (outcome,) in rows]
 
 
-def building(stack: Stack, deployment: Mapping[str, Any]) -> psutil.Process:
-    """Wait until the user's own build command runs and has said a word, and return its process."""
-    stack.reaches(deployment, {"building"})
+def speaking(stack: Stack, deployment: Mapping[str, Any]) -> None:
+    """Wait until the user's own build command has said a word."""
+    stack.reaches(deployment, {"building", "deploying", "success"})
     address = f"/api/deployments/{deployment['id']}"
     wait_for(lambda: any("left " in line for line in stack.call("GET", address)["logs"]))
+
+
+def building(stack: Stack, deployment: Mapping[str, Any]) -> psutil.Process:
+    """Wait until the user's own build command runs and has said a word, and return its process."""
+    speaking(stack, deployment)
     return wait_for(lambda: user_processes(stack))[0]
 
 

@@ -149,7 +149,7 @@ async def until_it_waits(slow: Slow, key: str) -> None:
 def test_made_up_hosts_are_looked_up_few_at_once_and_hold_up_none_that_is_known_or_announced(
     table, clock, store, monkeypatch
 ):
-    monkeypatch.setattr(routes, "REFRESH_TIMEOUT_S", 60)
+    monkeypatch.setattr(table, "_refresh_timeout_s", 60)
     monkeypatch.setattr(table, "_reads", SingleFlight(60))
     store.put(keys.route("new"), NEW.to_json())
     made_up = [f"made-up-{number}" for number in range(10 * routes.MAX_UNKNOWN_AT_ONCE)]

@@ -109,7 +109,7 @@ def caddy(folder: Path, proxy: Proxy) -> Iterator[Caddy]:
 
 def _answers(caddy: Caddy, process: subprocess.Popen[bytes], log: Path) -> bool:
     assert process.poll() is None, log.read_text()[-4000:]
-    with contextlib.suppress(httpx2.TransportError, FileNotFoundError):
+    with contextlib.suppress(httpx2.TransportError, FileNotFoundError, ssl.SSLError):
         return caddy.get(DASHBOARD).status_code == 200
     return False
 

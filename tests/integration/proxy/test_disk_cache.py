@@ -59,6 +59,7 @@ def start(settings: Settings, route: Route, tmp_path: Path) -> Callable[..., con
         "S3_ENDPOINT_URL": settings.s3_endpoint_url,
         "AWS_ACCESS_KEY_ID": settings.aws_access_key_id,
         "AWS_SECRET_ACCESS_KEY": secret.get_secret_value() if secret else None,
+        "PROXY_ANSWER_TIMEOUT": 1_700,
     }
     return lambda workers=1: running_proxy(tmp_path, {**environment, "PROXY_WORKERS": workers})
 

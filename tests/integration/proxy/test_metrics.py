@@ -62,7 +62,12 @@ def test_every_process_is_counted_and_one_that_died_is_not_forgotten(folder, env
 
 def test_an_error_of_the_store_is_counted(folder, environment, port, proxy):
     nowhere = {**environment, "STORAGE_URL": "s3://bucket", "S3_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"}
-    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "PROXY_METRICS_PORT": port}
+    keys = {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "PROXY_METRICS_PORT": port,
+        "PROXY_ANSWER_TIMEOUT": 1_700,
+    }
     with running_proxy(folder, {**nowhere, **keys}) as other:
         assert other.get("/").status == 503
         wait_for(port, lambda seen: seen["store_errors_total"] == 1)

@@ -81,7 +81,12 @@ def told(tmp_path: Path) -> Callable[[Story], None]:
     """Run a story with a proxy."""
 
     async def tell(story: Story) -> None:
-        settings = load_settings(storage_url=f"file://{tmp_path}/store", data_dir=str(tmp_path), route_ttl="600000")
+        settings = load_settings(
+            storage_url=f"file://{tmp_path}/store",
+            data_dir=str(tmp_path),
+            route_ttl="600000",
+            proxy_answer_timeout_ms=60_000,
+        )
         store = open_store(settings)
         handler = Handler(store, settings, Buckets())
         handler.routes.hears_announcements(True)
