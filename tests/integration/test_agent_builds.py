@@ -41,6 +41,20 @@ LOCK: dict[str, Any] = {
     },
 }
 
+TELLS_MANAGER = {"build": "mkdir dist && echo $npm_config_user_agent > dist/index.html"}
+# Bun keeps no lock file of a project without any package, and with --frozen-lockfile wants none there.
+BUN_PROJECT = {
+    "package.json": json.dumps({"name": "site", "workspaces": ["greeting"], "scripts": TELLS_MANAGER}),
+    "greeting/package.json": '{"name": "greeting", "version": "1.0.0"}',
+    "bun.lock": json.dumps(
+        {
+            "lockfileVersion": 1,
+            "workspaces": {"": {"name": "site"}, "greeting": {"name": "greeting", "version": "1.0.0"}},
+            "packages": {"greeting": ["greeting@workspace:greeting"]},
+        }
+    ),
+}
+
 
 def npm_project(**changes: Any) -> dict[str, str | bytes | None]:
     return {
@@ -367,12 +381,14 @@ def test_an_attempt_that_web_has_ended_is_killed_and_reports_nothing(tmp_path: P
     [
         ({"yarn.lock": "# yarn lockfile v1\n"}, "yarn", "yarn install"),
         ({"pnpm-lock.yaml": "lockfileVersion: '9.0'\n\nimporters:\n\n  .: {}\n"}, "pnpm", "pnpm install"),
+        # Its program, of 100 MB, is a package of its own.
+        pytest.param(BUN_PROJECT, "bun", "bun install", marks=pytest.mark.slow),
     ],
 )
 def test_another_package_manager_is_installed_from_npm_once(
     tmp_path: Path, files: dict[str, str], manager: str, expected: str
 ) -> None:
-    package = {"name": "site", "scripts": {"build": "mkdir dist && echo $npm_config_user_agent > dist/index.html"}}
+    package = {"name": "site", "scripts": TELLS_MANAGER}
     with make_site(tmp_path, {"package.json": json.dumps(package), **files}) as site:
         site.build()
         assert site.web.finished == {"outcome": "built", "reason": None}, site.web.log
