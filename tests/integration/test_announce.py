@@ -54,6 +54,16 @@ def wait_for_listeners(redis: Redis, count: int) -> None:
     awaited(lambda: redis.pubsub_numsub(CHANNEL)[0][1] == count)
 
 
+def announce_to_all(redis: Redis, listeners: int, generations: dict[str, int]) -> None:
+    """Announce, and hear from every proxy. On a busy machine one may just connect anew: it is told then."""
+
+    def is_heard() -> bool:
+        wait_for_listeners(redis, listeners)
+        return announce(redis, generations, timeout_s=PATIENCE_S / 3)
+
+    awaited(is_heard)
+
+
 @pytest.fixture
 def two_proxies(folder: Path, environment: dict[str, object], redis: Redis) -> Iterator[list[Proxy]]:
     # Redis may take those of the test before for listeners a moment longer.
@@ -67,7 +77,7 @@ def test_after_an_announcement_every_proxy_shows_the_new_site(two_proxies, store
     for generation in range(1, 30):
         body = str(generation).encode()
         publish(store, "site", {"/index.html": body}, generation=generation)
-        assert announce(redis, {"site": generation, "other": 1}, timeout_s=PATIENCE_S)
+        announce_to_all(redis, 2, {"site": generation, "other": 1})
         assert [proxy.get("/").body for proxy in two_proxies] == [body, body]
 
 
@@ -127,7 +137,7 @@ def test_a_proxy_cut_off_from_redis_asks_the_store_and_hears_again_later(folder,
             awaited(lambda: proxy.get("/", host="cut.localhost").body == b"2")
             wait_for_listeners(own, 1)
             publish(store, "cut", {"/index.html": b"3"}, generation=3)
-            assert announce(own, {"cut": 3}, timeout_s=PATIENCE_S)
+            announce_to_all(own, 1, {"cut": 3})
         assert proxy.get("/", host="cut.localhost").body == b"3"
 
 
@@ -189,4 +199,4 @@ def test_with_redis_gone_new_sites_are_seen_at_once(folder, environment, store):
 def test_what_is_no_announcement_is_passed_over(data, two_proxies, redis):
     assert Announcement.from_json(data) is None
     redis.publish(CHANNEL, data)
-    assert announce(redis, {"site": 1}, timeout_s=PATIENCE_S)
+    announce_to_all(redis, 2, {"site": 1})
