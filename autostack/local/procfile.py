@@ -25,6 +25,8 @@ class Program:
     is_shown: bool = True
     # Whether the command is a sandbox around the program proper, which forwards no signals to it.
     is_wrapped: bool = False
+    # How long it is given to end; None: as long as the supervisor gives everyone.
+    grace_s: float | None = None
 
 
 def parse(text: str) -> dict[str, tuple[str, ...]]:

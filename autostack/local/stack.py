@@ -24,6 +24,8 @@ from autostack.local.supervisor import Supervisor
 
 SERVICE_TIMEOUT_S = 60
 GRACE_S = 5
+# PostgreSQL writes a checkpoint as it ends. On a slow disk that takes a while, and so does recovery without it.
+SERVICE_GRACE_S = 60
 # What this process is sent when the command that started it dies.
 FRONT_DIED = signal.SIGUSR1
 # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients to leave.
@@ -91,6 +93,7 @@ def _program(service: Service) -> Program:
         stop_signal=STOP_SIGNALS.get(service.name, SIGTERM),
         is_shown=False,
         is_wrapped=service.is_wrapped(),
+        grace_s=SERVICE_GRACE_S,
     )
 
 

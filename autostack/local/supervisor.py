@@ -69,7 +69,7 @@ class Kept:
 
 
 class Supervisor:
-    """Runs programs with one environment and one working folder, and gives each `grace_s` seconds to end.
+    """Runs programs with one environment and one working folder, and gives each `grace_s` seconds to end, or its own.
 
     Every child of the process that comes later is its business; those that there were before are somebody else's.
     """
@@ -184,7 +184,8 @@ class Supervisor:
         if not self._is_hurried:
             for kept in tier:
                 kept.ask_to_stop()
-        deadline = time.monotonic() + self._grace_s
+        graces = [self._grace_s if kept.program.grace_s is None else kept.program.grace_s for kept in tier]
+        deadline = time.monotonic() + max(graces, default=0)
         while any(kept.is_running() for kept in tier) and time.monotonic() < deadline and not self._is_hurried:
             self._relay.pump(TICK_S / 4)
         for kept in tier:

@@ -18,6 +18,8 @@ from autostack.local.supervisor import Supervisor
 
 # Tells that it is ready for SIGTERM, then ignores it.
 STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+# Tells the same, and takes a moment to end.
+SLOW = "import signal, sys, time; signal.signal(15, lambda *_: (time.sleep(0.5), sys.exit(0))); "
 DAEMON = "import subprocess, time; print(subprocess.Popen(['sleep', '60'], start_new_session=True).pid, flush=True); "
 
 
@@ -103,6 +105,18 @@ def test_who_ignores_the_request_to_stop_is_killed_after_the_grace(supervisor, t
     supervisor.request_stop()
     supervisor.stop()
     assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("grace_s", [0])
+def test_who_has_a_grace_of_its_own_is_not_killed_before_that_is_over(supervisor, tmp_path):
+    (kept,) = supervisor.keep(
+        [Program("slow", (sys.executable, "-c", SLOW + "print('slow', flush=True); time.sleep(60)"), grace_s=60)]
+    )
+    tend_until(supervisor, lambda: log_of(tmp_path, "slow"))
+    process = kept.process
+    supervisor.request_stop()
+    supervisor.stop()
+    assert process.returncode == 0
 
 
 def test_the_last_kept_are_ended_first(supervisor, tmp_path):

@@ -34,7 +34,7 @@ from tests.services import running_postgres, running_valkey
 CHECKOUT = Path(__file__).parents[2]
 STANDINS = Path(__file__).with_name("standins")
 AUTOSTACK = str(Path(sys.executable).with_name("autostack"))
-TIMEOUT_S = 90
+TIMEOUT_S = 240
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user or to mount")
 
 
