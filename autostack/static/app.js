@@ -29,12 +29,12 @@ document.querySelectorAll(".toast-note").forEach(expire);
 // Requests of HTMX that fail leave the page as it is, and say so.
 
 document.addEventListener("htmx:response:error", ({ detail }) => {
-  const polling = detail.ctx.request.method === "GET" && !detail.ctx.sourceElement.matches("form");
+  const polling = detail.ctx.request.method === "GET" && !detail.ctx.sourceElement.matches("form, a");
   if (!polling) toast(problemOf(detail.ctx), "error");
 });
 
 document.addEventListener("htmx:error", ({ detail }) => {
-  if (detail.ctx?.sourceElement.matches("form")) toast("The server does not answer. Try again in a moment.", "error");
+  if (detail.ctx?.sourceElement.matches("form, a")) toast("The server does not answer. Try again in a moment.", "error");
 });
 
 function problemOf(ctx) {

@@ -24,7 +24,8 @@ function followStatus() {
   document.title = title;
   const icon = document.querySelector("link[rel=icon]");
   icon.href = icon.href.replace(/favicon[\w-]*\.svg/, `${FAVICONS[status] ?? "favicon-progress"}.svg`);
-  if (shown && shown !== status && status === "success") document.body.dispatchEvent(new Event("succeeded"));
+  // Also at first: the head may have been fetched anew before this was loaded.
+  if (shown !== status && status === "success") document.body.dispatchEvent(new Event("succeeded"));
   shown = status;
 }
 

@@ -32,5 +32,9 @@ function show(row, index) {
 document.querySelectorAll(".variable").forEach(show);
 
 const onward = document.querySelector("[data-lead-on]");
-// In place of this page: Back would only lead on again.
-if (onward) setTimeout(() => location.replace(onward.href), LEAD_ON_MS);
+if (onward) {
+  // In place of this page: Back would only lead on again.
+  const leadOn = setTimeout(() => location.replace(onward.href), LEAD_ON_MS);
+  // Whoever does something meanwhile goes where they want to.
+  for (const act of ["click", "keydown"]) addEventListener(act, () => clearTimeout(leadOn), { capture: true });
+}

@@ -76,6 +76,15 @@ def test_a_private_repository_is_chosen_configured_and_deployed(
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
 
+    # What is searched for while the list is loading comes in its stead.
+    loading = re.compile(r"/_repositories$")
+    page.route(loading, lambda _: None)
+    page.goto("/deploy")
+    with page.expect_event("requestfailed", lambda request: bool(loading.search(request.url))):
+        page.get_by_placeholder("Search your repositories…").fill("diary")
+    expect(page.locator("button.choice")).to_have_count(1)
+    page.unroute(loading)
+
     page.goto("/deploy")
     expect(page.locator("button.choice")).to_have_count(8)
     page.get_by_placeholder("Search your repositories…").fill("diary")
