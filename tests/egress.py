@@ -21,7 +21,7 @@ def resolver_of(server: DnsServer) -> Callable[[str], Any]:
     """Return how the names of a test's DNS are looked up: each time anew."""
     host, _, port = server.address.partition(":")
     resolver = dns.asyncresolver.Resolver(configure=False)
-    resolver.nameservers, resolver.port, resolver.lifetime = [host], int(port), 5
+    resolver.nameservers, resolver.port, resolver.lifetime = [host], int(port), 60
 
     async def resolve(name: str) -> Sequence[str]:
         try:

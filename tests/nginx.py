@@ -13,7 +13,7 @@ from pathlib import Path
 from autostack.local import child
 from tests.s3 import free_port
 
-START_TIMEOUT_S = 20
+START_TIMEOUT_S = 240
 CONFIG = """
 worker_processes 1;
 user root;

@@ -110,7 +110,7 @@ class GitHubPeer(OAuthServer):
             return Answer(status=401, headers={"WWW-Authenticate": 'Basic realm="GitHub"'})
         headers = {name: value for name, value in handler.headers.items() if name.startswith(("Content-", "Git-"))}
         url = f"{self.git_url}{handler.path}"
-        answered = httpx2.request(handler.command, url, headers=headers, content=body, trust_env=False)
+        answered = httpx2.request(handler.command, url, headers=headers, content=body, trust_env=False, timeout=60)
         return Answer(
             answered.content, answered.status_code, headers={"Content-Type": answered.headers["Content-Type"]}
         )

@@ -23,6 +23,8 @@ import httpx2
 CLIENT_ID = "autostack-of-the-tests"
 CLIENT_SECRET = "only-autostack-and-the-provider-know"
 MAX_STALL_S = 60
+# Of a browser, on a machine that does much else.
+TIMEOUT_S = 60
 
 
 class Fault(Enum):
@@ -98,10 +100,10 @@ class OAuthServer(ABC):
 
     def decide(self, url: str, answer: str = "yes") -> str:
         """Open the authorization page as a browser does and press a button; return where that leads."""
-        page = httpx2.get(url, trust_env=False)
+        page = httpx2.get(url, trust_env=False, timeout=TIMEOUT_S)
         assert page.status_code == 200, page.text
         [link] = re.findall(rf'href="([^"]+answer={answer})"', page.text)
-        decided = httpx2.get(self.url + html.unescape(link), trust_env=False)
+        decided = httpx2.get(self.url + html.unescape(link), trust_env=False, timeout=TIMEOUT_S)
         assert decided.status_code == 302, decided.text
         return str(decided.headers["Location"])
 

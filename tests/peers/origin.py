@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _slow(self) -> None:
-        self.origin.release.wait(20)
+        self.origin.release.wait(300)
         self._send(200, b"at last")
 
     def _nonsense(self) -> None:
@@ -125,12 +125,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
 @contextmanager
 def serve_origin() -> Iterator[Origin]:
     """Run one on a free port of 127.0.0.1."""
     origin = Origin()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"origin": origin}))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"origin": origin}))
     origin.port = server.server_address[1]
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:

@@ -40,6 +40,7 @@ def environment(folder: Path) -> dict[str, object]:
         "STORAGE_URL": f"file://{folder}/store",
         "PROXY_HEADER_TIMEOUT": 60,
         "PROXY_IDLE_TIMEOUT": 60,
+        "PROXY_DRAIN_TIMEOUT": 300,
         "COUNTRY_HEADER": "X-Country",
         "PROXY_TRUSTED": HOP,
         "REWRITE_HOSTS_ALLOWED": "127.0.0.1",

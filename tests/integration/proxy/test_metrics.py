@@ -36,6 +36,10 @@ def wait_for(port: int, condition: Callable[[dict[str, float]], bool]) -> dict[s
     return metrics
 
 
+def answered(seen: dict[str, float]) -> float:
+    return seen["hits_total"] + seen["misses_total"]
+
+
 @pytest.fixture
 def port() -> int:
     return free_port()
@@ -46,9 +50,8 @@ def test_every_process_is_counted_and_one_that_died_is_not_forgotten(folder, env
     with running_proxy(folder, given) as other:
         for _ in range(40):
             assert other.get("/plain.txt").body == b"plain"
-        before = wait_for(port, lambda seen: seen["hits_total"] + seen["misses_total"] >= 41)
+        before = wait_for(port, lambda seen: 41 <= answered(seen) == seen["request_duration_seconds_count"])
         assert before["misses_total"] >= 1
-        assert before["request_duration_seconds_count"] == before["hits_total"] + before["misses_total"]
         assert before["request_duration_seconds_bucket+Inf"] == before["request_duration_seconds_count"]
         assert before["request_duration_seconds_bucket0.001"] <= before["request_duration_seconds_bucket0.1"]
         with other.connect(), other.connect():
