@@ -87,20 +87,21 @@ document.addEventListener("submit", ({ target, submitter }) => {
   setTimeout(() => (submitter.disabled = true));
 });
 
-function rest() {
-  document.querySelectorAll("[aria-busy=true]").forEach((button) => {
+function rest(buttons) {
+  for (const button of buttons) {
+    if (button.getAttribute("aria-busy") !== "true") continue;
     button.removeAttribute("aria-busy");
     button.disabled = false;
-  });
+  }
 }
 
 document.addEventListener("htmx:finally:request", ({ detail: { ctx } }) => {
   if (!ctx.sourceElement.matches("form")) return;
-  rest();
+  rest(ctx.sourceElement.elements);
   // What was asked for in a menu or a dialog is done.
   if (ctx.response?.raw.ok) ctx.sourceElement.closest("[popover]")?.hidePopover();
 });
-window.addEventListener("pageshow", ({ persisted }) => persisted && rest());
+window.addEventListener("pageshow", ({ persisted }) => persisted && rest(document.querySelectorAll("[aria-busy]")));
 
 // What had the focus may be gone from what HTMX changed: then what is around it has it, not the page's beginning.
 

@@ -24,9 +24,10 @@ export class Follow {
 
   #noticeScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.pane.body;
-    // Only a reader moves the pane up; lines that arrive only make it longer.
-    if (scrollTop < this.lastTop) this.pause();
-    else if (this.pane.attached && scrollTop > this.lastTop && scrollHeight - scrollTop - clientHeight < AT_END_PX) this.#set(true);
+    const left = scrollHeight - scrollTop - clientHeight;
+    // Only a reader moves the pane up from its end: it is still there when lines go at the top, or take less room.
+    if (scrollTop < this.lastTop && left > 1) this.pause();
+    else if (this.pane.attached && scrollTop > this.lastTop && left < AT_END_PX) this.#set(true);
     this.lastTop = scrollTop;
   }
 

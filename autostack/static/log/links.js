@@ -29,6 +29,8 @@ export class Links {
     const seq = Number(link.textContent);
     this.anchor = event.shiftKey && this.range ? (this.anchor ?? this.range[0]) : seq;
     this.range = [Math.min(this.anchor, seq), Math.max(this.anchor, seq)];
+    // A line that has yet to come must not lead away from them.
+    this.awaited = undefined;
     const [from, to] = this.range;
     history.replaceState(history.state, "", from === to ? `#L${from}` : `#L${from}-L${to}`);
     this.follow.pause();
